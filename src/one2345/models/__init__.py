@@ -1,0 +1,18 @@
+"""Posed images to a signed distance and colour field."""
+
+from .blend_net import BlendNet
+from .feature_net import FeatureNet
+from .reconstructor import ReconstructedField, Reconstructor
+from .sdf_net import SdfNet
+from .volume_lookup import FeatureVolume
+from .volume_net import VolumeNet
+
+__all__ = [
+    "BlendNet",
+    "FeatureNet",
+    "FeatureVolume",
+    "ReconstructedField",
+    "Reconstructor",
+    "SdfNet",
+    "VolumeNet",
+]

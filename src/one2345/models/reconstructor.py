@@ -1,0 +1,144 @@
+"""Posed images to a field: features, cost volume, 3D network, SDF and colour heads in one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..geometry import Box, Cameras, hull_sdf, mask_distance
+from .blend_net import BlendNet, view_directions
+from .cost_volume import lift, sampling_grid
+from .feature_net import FeatureNet
+from .sdf_net import SdfNet
+from .volume_lookup import FeatureVolume
+from .volume_net import VolumeNet
+
+
+@dataclass(frozen=True)
+class ReconstructedField:
+    """Signed distance and colour of a batch of b objects anywhere in space; what rendering and meshing call.
+
+    colour_maps: (b, v, 3 + f, h, w), RGB of the source views and the features that travel with it.
+    """
+
+    sdf_net: SdfNet
+    blend_net: BlendNet
+    volume: FeatureVolume
+    colour_maps: Tensor
+    cameras: Cameras
+
+    @property
+    def box(self) -> Box:
+        return self.volume.box
+
+    def sdf(self, points: Tensor) -> Tensor:
+        """Signed distance (b, p), world units, at world points (b, p, 3)."""
+        return self.sdf_net(points, self.volume)
+
+    def sdf_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed distance (b, p) and its world gradient (b, p, 3)."""
+        return self.sdf_net.sdf_and_gradient(points, self.volume)
+
+    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Blended source colours (b, p, 3) at points (b, p, 3), and how many views see each point (b, p).
+
+        directions (b, p, 3): unit vectors from the points to the viewer, or surface normals for a colour
+        that depends on no viewer. No gradient flows to the points.
+        """
+        points, directions = points.detach(), directions.detach()
+        geometry = self.volume.lookup(points)
+        sampled, seen, towards = [], [], []
+        for index in range(len(points)):
+            grid, visible = sampling_grid(points[index], self.cameras[index])
+            maps = self.colour_maps[index]
+            sampled.append(F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0])
+            seen.append(visible)
+            towards.append(F.normalize(self.cameras[index].centres[:, None] - points[index], dim=-1))
+        relative = view_directions(directions, torch.stack(towards))
+        visible = torch.stack(seen)
+        rgb = self.blend_net(geometry, torch.stack(sampled).transpose(2, 3), relative, visible)
+        return rgb, visible.sum(1)
+
+    def only(self, index: int) -> ReconstructedField:
+        """The field of one object of the batch, as a batch of one."""
+        return ReconstructedField(
+            sdf_net=self.sdf_net,
+            blend_net=self.blend_net,
+            volume=FeatureVolume(values=self.volume.values[index : index + 1], box=self.box),
+            colour_maps=self.colour_maps[index : index + 1],
+            cameras=self.cameras[index : index + 1],
+        )
+
+
+class Reconstructor(nn.Module):
+    """The reconstruction network `sdf_base`, after One-2-3-45 (arXiv 2306.16928, section 3.3).
+
+    Images with their masks go through one 2D network; its middle level is lifted into a tight box as mean
+    and variance over the views, beside the soft visual hull's signed distance, the mean mask and the
+    share of views that see a voxel; a 3D U-Net turns that into shape features. The SDF starts at the
+    hull and learns a residual; colours are blended from the source views.
+
+    hull_tolerance: fraction of the views that may disagree with a point of the hull.
+    hull_range: world distance at which the hull's field is clipped as an input of the network.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        half_edge: float = 0.5,
+        feature_net: FeatureNet,
+        volume_net: VolumeNet,
+        sdf_net: SdfNet,
+        blend_net: BlendNet,
+        hull_tolerance: float = 0.0,
+        hull_range: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.box = Box(half_edge=half_edge, resolution=resolution)
+        self.feature_net = feature_net
+        self.volume_net = volume_net
+        self.sdf_net = sdf_net
+        self.blend_net = blend_net
+        self.hull_tolerance = hull_tolerance
+        self.hull_range = hull_range
+
+    def forward(self, images: Tensor, masks: Tensor, cameras: Cameras) -> ReconstructedField:
+        """images (b, v, 3, h, w) on white in [0, 1], masks (b, v, h, w), cameras (b, v) -> the field of b objects."""
+        batch, views = images.shape[:2]
+        inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
+        fine, middle, _ = self.feature_net(inputs.contiguous(memory_format=torch.channels_last))
+        middle = middle.unflatten(0, (batch, views))
+        colour_maps = torch.cat([images.flatten(0, 1), fine], 1).unflatten(0, (batch, views))
+
+        nodes = self.box.nodes().to(images)
+        volumes, hulls = [], []
+        for index in range(batch):
+            volume, hull = self._cost_volume(middle[index], masks[index], nodes, cameras[index])
+            volumes.append(volume)
+            hulls.append(hull)
+        latent = self.volume_net(torch.stack(volumes))
+        values = torch.cat([latent.permute(0, 2, 3, 4, 1), torch.stack(hulls)[..., None]], -1)
+        return ReconstructedField(
+            sdf_net=self.sdf_net,
+            blend_net=self.blend_net,
+            volume=FeatureVolume(values=values, box=self.box),
+            colour_maps=colour_maps,
+            cameras=cameras,
+        )
+
+    def _cost_volume(self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """One object's cost volume (c, n, n, n) and the hull's signed distance at its nodes (n, n, n)."""
+        points = nodes.reshape(-1, 3)
+        mean, variance, count = lift(features, points, cameras)
+        with torch.no_grad():
+            mask_mean, _, _ = lift(masks[:, None], points, cameras)
+            hull = hull_sdf(points, mask_distance(masks), cameras, tolerance=self.hull_tolerance)
+            hull = hull.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
+            clipped = (hull / self.hull_range).clamp(-1, 1)
+            extra = torch.stack([mask_mean[0], clipped, count / len(cameras)])
+        shape = nodes.shape[:3]
+        return torch.cat([mean, variance, extra]).unflatten(1, shape), hull.reshape(shape)
