@@ -1,0 +1,98 @@
+"""PNG files of the views format: RGBA colour, 16-bit depth, 8-bit normals. Same pixels, same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from one2345.errors import InputError
+
+DEPTH_SCALE = 20000.0
+"""Stored depth = round(z * DEPTH_SCALE) as uint16; 0 means that there is nothing."""
+
+MAX_DEPTH = 65535 / DEPTH_SCALE
+
+_COMPRESSION = 6
+_MODES = {"RGBA": "RGBA", "I;16": "16-bit grey", "RGB": "RGB"}
+
+
+def straight_rgba(images: Tensor, masks: Tensor) -> NDArray[np.uint8]:
+    """White-composited images (v, 3, h, w) and alpha (v, h, w) in [0, 1] to straight-alpha RGBA (v, h, w, 4).
+
+    Colour is divided by the alpha *as stored*, so that compositing gives the image back to half a grey
+    level; a pixel without alpha is stored white.
+    """
+    alpha = (masks.clamp(0, 1) * 255).round()
+    a = (alpha / 255)[:, None]
+    colour = ((images - (1 - a)) / a.clamp_min(1 / 255)).clamp(0, 1)
+    colour = torch.where(a > 0, (colour * 255).round(), torch.full_like(colour, 255))
+    return torch.cat([colour, alpha[:, None]], 1).permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+
+
+def composite(rgba: Tensor) -> tuple[Tensor, Tensor]:
+    """Straight-alpha RGBA (..., h, w, 4) uint8 to white-composited images (..., 3, h, w) and alpha (..., h, w)."""
+    values = rgba.movedim(-1, -3).to(torch.float32) / 255
+    alpha = values[..., 3:, :, :]
+    return values[..., :3, :, :] * alpha + (1 - alpha), alpha[..., 0, :, :]
+
+
+def encode_depth(depth: Tensor) -> NDArray[np.uint16]:
+    """z-depth (..., h, w) in world units to uint16. Raises InputError where a depth doesn't fit the format."""
+    stored = (depth.double() * DEPTH_SCALE).round()
+    if not stored.isfinite().all() or float(stored.min()) < 0 or float(stored.max()) > 65535:
+        raise InputError(
+            f"depth lies in [{float(depth.min()):g}, {float(depth.max()):g}], the format holds finite values "
+            f"in [0, {MAX_DEPTH:g}] world units"
+        )
+    return stored.numpy().astype(np.uint16)
+
+
+def decode_depth(stored: NDArray[np.uint16]) -> Tensor:
+    """uint16 (..., h, w) to z-depth float32 in world units."""
+    return torch.from_numpy(stored.astype(np.float32)) / DEPTH_SCALE
+
+
+def encode_normals(normals: Tensor) -> NDArray[np.uint8]:
+    """World normals (v, 3, h, w) to RGB (v, h, w, 3): round((n + 1) / 2 * 255); no normal is (128, 128, 128)."""
+    return ((normals.movedim(1, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def decode_normals(stored: NDArray[np.uint8]) -> Tensor:
+    """Inverse of `encode_normals`, renormalised; shorter than one half means no normal."""
+    normals = torch.from_numpy(stored.astype(np.float32)).movedim(-1, 1) / 127.5 - 1
+    length = normals.norm(dim=1, keepdim=True)
+    return torch.where(length > 0.5, normals / length.clamp_min(1e-6), torch.zeros_like(normals))
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write (h, w, 4) or (h, w, 3) uint8, or (h, w) uint16, with fixed encoder settings and no metadata."""
+    with path.open("wb") as file:
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=_COMPRESSION)
+
+
+def read_png(path: Path, *, mode: str, size: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Pixels of a PNG that must have `mode` ('RGBA', 'I;16', 'RGB') and `size` (h, w).
+
+    Raises InputError naming the file when it is missing, damaged, truncated, or of another mode or size.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+            found_mode, found_size = image.mode, (image.height, image.width)
+            pixels = np.array(image)
+    except FileNotFoundError:
+        raise InputError(f"{path}: the file is missing, but object.json lists it") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable PNG (truncated or damaged): {error}") from error
+    if found_mode != mode:
+        raise InputError(f"{path}: expected a {_MODES[mode]} PNG, found mode {found_mode}")
+    if found_size != tuple(size):
+        raise InputError(
+            f"{path}: is {found_size[1]}x{found_size[0]} px, but object.json says {size[1]}x{size[0]}"
+        )
+    return pixels

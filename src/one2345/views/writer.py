@@ -1,0 +1,181 @@
+"""Write one object's folder: aside first, then into place in one rename, so that it is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from one2345.errors import InputError
+from .images import encode_depth, encode_normals, straight_rgba, write_png
+from .posed_views import PosedViews
+from .reader import OBJECTS, object_folder
+from .samples import Samples, write_samples
+from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_object
+
+PARTIAL = ".partial"
+
+_FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
+_ASIDE = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}(\.old)?")
+
+
+def check_id(id: str) -> str:
+    """`id` itself if it can name a folder anywhere. Raises InputError otherwise."""
+    if not id or id.startswith(".") or _FORBIDDEN.search(id) or len(id.encode()) > 200:
+        raise InputError(
+            f"object id {id!r} can't name a folder: it must not be empty, start with a dot, hold slashes or "
+            "control characters, or be longer than 200 bytes"
+        )
+    return id
+
+
+def write_object(
+    root: Path | str,
+    id: str,
+    *,
+    views: PosedViews,
+    samples: Samples | None = None,
+    sources: tuple[str, ...] = ("stage1",),
+    provenance: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    recipe: str | None = None,
+) -> Path:
+    """Write ROOT/objects/<id>/ and return it. An object of that id that exists is replaced.
+
+    The same arguments give the same bytes. What is described is checked as the reader would.
+    Raises InputError for an unusable id, camera, depth or image.
+    """
+    root = Path(root)
+    final = object_folder(root, check_id(id))
+    document = {
+        "schema": SCHEMA_NAME,
+        "version": SCHEMA_VERSION,
+        "id": id,
+        "size": list(views.cameras.size),
+        "sources": list(sources),
+        "depth": views.depth is not None,
+        "normals": views.normals is not None,
+        "samples": None if samples is None else samples.counts(),
+        "split": split,
+        "recipe": recipe,
+        "flags": dict(flags or {}),
+        "provenance": dict(provenance or {}),
+        "views": [
+            {
+                "name": name,
+                "role": role,
+                "parent": None if parent is None else views.names[parent],
+                "K": _numbers(views.cameras.K[i]),
+                "c2w": _numbers(views.cameras.c2w[i]),
+            }
+            for i, (name, role, parent) in enumerate(
+                zip(views.names, views.roles, views.parents, strict=True)
+            )
+        ],
+    }
+    check_object(document, final / "object.json")
+    if not (views.images.isfinite().all() and views.masks.isfinite().all()):
+        raise InputError(f"{final}: images or masks hold NaN or infinite values")
+    aside = root / PARTIAL / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    aside.mkdir(parents=True)
+    try:
+        _write_files(aside, views, samples)
+        write_json(aside / "object.json", document)
+        for file in sorted(p for p in aside.rglob("*") if p.is_file()):
+            _sync(file)
+        _replace(aside, final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return final
+
+
+def write_json(file: Path, document: Mapping[str, Any]) -> None:
+    """Sorted keys, one line per key or list entry, UTF-8; NaN is refused. Written aside and renamed."""
+    lines = []
+    for key in sorted(document):
+        value = document[key]
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f" {_compact(key)}: [\n  " + ",\n  ".join(_compact(v) for v in value) + "\n ]")
+        else:
+            lines.append(f" {_compact(key)}: {_compact(value)}")
+    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    aside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    _sync(aside)
+    os.replace(aside, file)
+
+
+def remove_stale(root: Path) -> None:
+    """Remove what dead writers of this machine left in ROOT/.partial, and the folder when it is empty."""
+    partial = root / PARTIAL
+    if not partial.is_dir():
+        return
+    for folder in partial.iterdir():
+        match = _ASIDE.fullmatch(folder.name)
+        if match and match["host"] == socket.gethostname() and not _alive(int(match["pid"])):
+            shutil.rmtree(folder, ignore_errors=True)
+    if not any(partial.iterdir()):
+        partial.rmdir()
+
+
+def _write_files(folder: Path, views: PosedViews, samples: Samples | None) -> None:
+    arrays: dict[str, np.ndarray] = {"images": straight_rgba(views.images, views.masks)}
+    if views.depth is not None:
+        arrays["depth"] = encode_depth(views.depth)
+    if views.normals is not None:
+        arrays["normals"] = encode_normals(views.normals)
+    for kind, pixels in arrays.items():
+        (folder / kind).mkdir()
+        for name, image in zip(views.names, pixels, strict=True):
+            write_png(folder / kind / f"{name}.png", image)
+    if samples is not None:
+        write_samples(folder / "samples.npz", samples)
+
+
+def _replace(aside: Path, final: Path) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    old = aside.with_name(aside.name + ".old")
+    if final.exists():
+        os.rename(final, old)
+    try:
+        os.rename(aside, final)
+    finally:
+        if old.exists():
+            shutil.rmtree(old, ignore_errors=True)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _numbers(matrix: Tensor) -> list[list[float]]:
+    """float32 entries as the shortest decimals that read back to the same float32."""
+    return [[float(str(x)) + 0.0 for x in row] for row in matrix.float().cpu().numpy()]
