@@ -12,24 +12,34 @@ from one2345.objects.base import Object3D, Render, SurfaceSamples
 from one2345.objects.shading import shade
 
 if TYPE_CHECKING:
-    from one2345.objects.mesh_object import MeshObject, load_mesh
+    from one2345.objects.mesh_io import load_mesh
+    from one2345.objects.mesh_object import MeshObject, occupancy
+    from one2345.objects.quality import MeshReport, MeshWarning, report
     from one2345.objects.shapes import AnalyticShape, random_shape
 
 _LAZY = {
     "AnalyticShape": "one2345.objects.shapes",
     "random_shape": "one2345.objects.shapes",
     "MeshObject": "one2345.objects.mesh_object",
-    "load_mesh": "one2345.objects.mesh_object",
+    "MeshReport": "one2345.objects.quality",
+    "MeshWarning": "one2345.objects.quality",
+    "load_mesh": "one2345.objects.mesh_io",
+    "occupancy": "one2345.objects.mesh_object",
+    "report": "one2345.objects.quality",
 }
 
 __all__ = [
     "AnalyticShape",
     "MeshObject",
+    "MeshReport",
+    "MeshWarning",
     "Object3D",
     "Render",
     "SurfaceSamples",
     "load_mesh",
+    "occupancy",
     "random_shape",
+    "report",
     "shade",
 ]
 

@@ -1,0 +1,218 @@
+"""Any mesh file that trimesh reads, as one `Mesh` in the world's axes (z up), with its base colour."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from PIL import Image
+
+from one2345.errors import InputError
+from one2345.geometry import Mesh
+from one2345.geometry.conventions import z_up_from_y_up
+from one2345.objects import gltf
+from one2345.objects.atlas import Part, join
+from one2345.objects.quality import MeshWarning
+from one2345.objects.references import FolderResolver
+from one2345.objects.texture import linear_to_srgb
+
+FORMATS = ("glb", "gltf", "obj", "ply", "stl", "off")
+# glTF is y up by definition, OBJ by custom, PLY as one2345 writes it. STL and OFF come from CAD, where z is up.
+Y_UP_FORMATS = ("glb", "gltf", "obj", "ply")
+
+
+def load_mesh(
+    path: str | Path, *, root: str | Path | None = None, up: Literal["auto", "y", "z"] = "auto"
+) -> Mesh:
+    """The mesh of a GLB, glTF, OBJ, PLY, STL or OFF file, z up, in the file's units; scenes are flattened.
+
+    Colour: the base colour texture (several are packed into one), else the base colour factor or the vertex
+    colours, all sRGB. Images are kept as stored; glTF's linear factors and vertex colours are converted.
+    Files named by the mesh are read only inside its folder, or inside `root` where given.
+    `up` is the file's upward axis; "auto" takes y for glTF, OBJ and PLY, z for STL and OFF.
+
+    Raises InputError that names the file and the cause: not there, not readable, cut short, no faces, NaN
+    coordinates, indices out of range, references that leave the folder. Warns (MeshWarning) of missing textures.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file" if not path.is_dir() else f"{path}: is a folder, not a mesh file"
+        )
+    if kind not in FORMATS:
+        raise InputError(
+            f"{path}: mesh files of type {path.suffix!r} are not read; use one of {', '.join(FORMATS)}"
+        )
+    if up not in ("auto", "y", "z"):
+        raise InputError(f"up={up!r}: use 'auto', 'y' or 'z'")
+    resolver = FolderResolver(path, None if root is None else Path(root))
+    try:
+        data = path.read_bytes()
+        mesh = join(_parts(data, kind, resolver))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ValueError, OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if resolver.missing:
+        warnings.warn(f"{path}: missing files: {', '.join(resolver.missing)}", MeshWarning, stacklevel=2)
+    if up == "y" or (up == "auto" and kind in Y_UP_FORMATS):
+        mesh = Mesh(z_up_from_y_up(mesh.vertices), mesh.faces, mesh.colours, mesh.uv, mesh.texture)
+    return mesh
+
+
+def _parts(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:
+    """The pieces of a file in its own axes; every check that needs the file's text happens here."""
+    if not data:
+        raise InputError("the file is empty")
+    header = None
+    if kind in ("glb", "gltf"):
+        header = gltf.read_header(data)
+        data = gltf.name_materials(data)
+    elif kind == "stl":
+        _check_stl(data)
+    scene = _read(data, kind, resolver)
+    if resolver.refused:
+        raise InputError(f"reference {'; '.join(resolver.refused)}")
+    parts = []
+    for node in scene.graph.nodes_geometry:
+        matrix, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            parts.append(_part(geometry, np.asarray(matrix, dtype=np.float64), header))
+    if not parts:
+        raise InputError("the file holds no faces")
+    return parts
+
+
+def _read(data: bytes, kind: str, resolver: FolderResolver) -> trimesh.Scene:
+    try:
+        with np.errstate(all="ignore"):
+            return trimesh.load_scene(
+                io.BytesIO(data), file_type=kind, resolver=resolver, process=False, maintain_order=True
+            )
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"refers to {error}, which is not in its folder") from error
+    except MemoryError:
+        raise
+    # Damaged files fail inside trimesh's parsers in every way that Python knows (IndexError, KeyError, struct.error,
+    # AssertionError, ...), so this boundary turns all of them into one error that keeps the cause.
+    except Exception as error:
+        if resolver.refused:
+            raise InputError(f"reference {'; '.join(resolver.refused)}") from error
+        detail = str(error) or type(error).__name__
+        raise InputError(f"damaged or cut short: {type(error).__name__}: {detail}") from error
+
+
+def _part(geometry: trimesh.Trimesh, matrix: NDArray[np.float64], header: dict[str, Any] | None) -> Part:
+    vertices = np.asarray(geometry.vertices, dtype=np.float64)
+    faces = np.asarray(geometry.faces, dtype=np.int64)
+    _check_geometry(vertices, faces)
+    if not np.isfinite(matrix).all():
+        raise InputError("a node's transform holds NaN or infinity")
+    vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        faces = faces[:, ::-1]
+    visual = geometry.visual
+    if visual.kind == "face":
+        colours = np.repeat(np.asarray(visual.face_colors)[:, :3] / 255.0, 3, axis=0)
+        if np.linalg.det(matrix[:3, :3]) < 0:
+            colours = colours.reshape(-1, 3, 3)[:, ::-1].reshape(-1, 3)
+        corners = np.arange(faces.size, dtype=np.int64).reshape(-1, 3)
+        return Part(vertices[faces.reshape(-1)], corners, colours=colours)
+    if visual.kind == "vertex":
+        colours = np.asarray(visual.vertex_colors)[:, :3] / 255.0
+        return Part(vertices, faces, colours=linear_to_srgb(colours) if header is not None else colours)
+    if visual.kind != "texture":
+        return Part(vertices, faces)
+    return _textured(vertices, faces, visual, header)
+
+
+def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: Any, header: Any) -> Part:
+    material = visual.material
+    uv = None if visual.uv is None else np.asarray(visual.uv, dtype=np.float64)[:, :2]
+    described = None if header is None else gltf.material_of(header, material.name)
+    colours = None
+    if described is not None:
+        image, tint = material.baseColorTexture, tuple(linear_to_srgb(described.factor).tolist())
+        if described.textured and image is None:
+            warnings.warn(
+                "a base colour texture cannot be read; its part is plain", MeshWarning, stacklevel=4
+            )
+        if described.uv_set != 0:
+            warnings.warn(
+                "a texture uses a second set of coordinates; the first is used", MeshWarning, stacklevel=4
+            )
+        uv = None if uv is None else described.apply(uv)
+        colours = visual.vertex_attributes.get("color")
+    else:
+        image = getattr(material, "image", None) or getattr(material, "baseColorTexture", None)
+        diffuse = getattr(material, "diffuse", None)
+        tint = (
+            None
+            if image is not None or diffuse is None
+            else tuple((np.asarray(diffuse)[:3] / 255.0).tolist())
+        )
+    if uv is not None and (len(uv) != len(vertices) or not np.isfinite(uv).all()):
+        raise InputError("texture coordinates are NaN, infinite or not one per vertex")
+    if image is not None and uv is None:
+        warnings.warn(
+            "a textured part has no texture coordinates; its part is plain", MeshWarning, stacklevel=4
+        )
+        image = None
+    if colours is not None:
+        colours = np.asarray(colours)
+        scale = float(np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else 1.0
+        colours = linear_to_srgb(colours[:, :3] / scale)
+        colours = None if (colours > 0.999).all() else colours
+    return Part(vertices, faces, uv if image is not None else None, _pixels(image), colours, tint)
+
+
+def _pixels(image: Image.Image | None) -> NDArray[np.uint8] | None:
+    """(h, w, 3) uint8 as stored; alpha is dropped."""
+    if image is None:
+        return None
+    try:
+        if image.mode.startswith("I"):
+            return np.repeat(
+                (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)[..., None], 3, axis=-1
+            )
+        return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"a texture is damaged: {error}") from error
+
+
+def _check_geometry(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> None:
+    bad = ~np.isfinite(vertices).all(-1)
+    if bad.any():
+        raise InputError(
+            f"{int(bad.sum())} of {len(vertices)} vertices are NaN or infinite (first: {int(bad.argmax())})"
+        )
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InputError(
+            f"a face index is out of range: {faces.min()}..{faces.max()} for {len(vertices)} vertices"
+        )
+
+
+def _check_stl(data: bytes) -> None:
+    """A binary STL states its size, but a short one could pass as text."""
+    if data[:5].lower() == b"solid" and b"facet" in data[:1024]:
+        if b"endsolid" not in data[-1024:].lower():
+            raise InputError("truncated: the text ends before 'endsolid'")
+    elif len(data) < 84:
+        raise InputError(f"truncated: {len(data)} bytes are too few for a binary STL")
+    elif len(data) < 84 + 50 * (count := struct.unpack_from("<I", data, 80)[0]):
+        raise InputError(
+            f"truncated: {count} triangles need {84 + 50 * count} bytes, the file has {len(data)}"
+        )
+
+
+__all__ = ["FORMATS", "Y_UP_FORMATS", "load_mesh"]

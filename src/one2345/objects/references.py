@@ -1,0 +1,72 @@
+"""Files that a mesh file refers to (buffers, images, material libraries), read only inside the mesh's own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from trimesh.resolvers import Resolver
+
+from one2345.errors import InputError
+
+
+class FolderResolver(Resolver):
+    """Gives trimesh the files beside a mesh. `root` (default: the mesh's folder) is the outermost allowed folder.
+
+    trimesh swallows what `get` raises for images and material libraries; so refusals and missing files are kept in
+    `refused` and `missing`, and the loader looks there afterwards.
+    """
+
+    def __init__(self, path: Path, root: Path | None = None) -> None:
+        self.folder = path.resolve().parent
+        self.root = (root or self.folder).resolve()
+        self.file_name = path.name
+        self.refused: list[str] = []
+        self.missing: list[str] = []
+
+    def locate(self, name: str) -> Path:
+        """The file of a reference; InputError if it is a URL, absolute, leaves the folder, or is not there."""
+        text = name.strip().strip('"')
+        reason = _forbidden(text)
+        candidates = [text] if unquote(text) == text else [text, unquote(text)]
+        for candidate in candidates:
+            reason = reason or _forbidden(candidate)
+            if reason:
+                self.refused.append(f"{name!r} {reason}")
+                raise InputError(f"reference {name!r} {reason}")
+            target = (self.folder / candidate.replace("\\", "/")).resolve()
+            if not target.is_relative_to(self.root):
+                reason = f"points outside {self.root}"
+            elif target.is_file():
+                return target
+        if not reason:
+            self.missing.append(name)
+            raise FileNotFoundError(name)
+        self.refused.append(f"{name!r} {reason}")
+        raise InputError(f"reference {name!r} {reason}")
+
+    def get(self, key: str) -> bytes:
+        return self.locate(key).read_bytes()
+
+    def keys(self) -> list[str]:
+        """Nothing is listed: files are read only when the mesh names them."""
+        return []
+
+    def write(self, name: str, data: object) -> None:
+        raise InputError(f"loading a mesh must not write {name!r}")
+
+    def namespaced(self, namespace: str) -> FolderResolver:
+        return FolderResolver(self.locate(namespace) / self.file_name, self.root)
+
+
+def _forbidden(text: str) -> str | None:
+    if not text or "\0" in text:
+        return "is not a file name"
+    slashed = text.replace("\\", "/")
+    if slashed.startswith(("/", "~")) or (len(text) > 1 and text[1] == ":" and text[0].isalpha()):
+        return "is an absolute path; only files in the mesh's own folder are read"
+    if urlparse(text).scheme:
+        return "is a URL; only files in the mesh's own folder are read"
+    if ".." in slashed.split("/"):
+        return "leaves the mesh's folder with '..'"
+    return None
