@@ -1,0 +1,24 @@
+"""From a signed distance field to pictures of it: samplers, NeuS weights, compositing."""
+
+from .field import Field
+from .neus import Variance, neus_alpha, section_slope, weights_from_alpha
+from .render import RayRender, RenderSettings, render_rays
+from .samplers import hierarchical, importance, importance_weights, stratified
+from .views import RenderedViews, render_views
+
+__all__ = [
+    "Field",
+    "RayRender",
+    "RenderSettings",
+    "RenderedViews",
+    "Variance",
+    "hierarchical",
+    "importance",
+    "importance_weights",
+    "neus_alpha",
+    "render_rays",
+    "render_views",
+    "section_slope",
+    "stratified",
+    "weights_from_alpha",
+]

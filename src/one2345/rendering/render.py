@@ -1,0 +1,138 @@
+"""Rays through a batch of fields: sample, weigh, colour what matters, composite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from one2345.errors import InputError
+
+from .colours import composite
+from .field import Field
+from .neus import neus_alpha, weights_from_alpha
+from .samplers import hierarchical, stratified
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderSettings:
+    """How densely a ray is sampled.
+
+    coarse: stratified samples. fine: importance samples, in `rounds` rounds at fixed sharpness
+    base_inv_s, 2 base_inv_s, 4 base_inv_s, ... (64 to 512 for four rounds).
+    colour_eps: samples of at most this weight aren't coloured but count as background. That changes a ray's
+    colour by at most the sum of their weights, hence by at most (coarse + fine) * colour_eps; 0 colours
+    every sample that has any weight.
+    min_views: a ray is valid if samples with at least half of its coloured weight are seen by so many views.
+    """
+
+    coarse: int = 64
+    fine: int = 64
+    rounds: int = 4
+    base_inv_s: float = 64.0
+    colour_eps: float = 1e-4
+    min_views: int = 1
+
+    def __post_init__(self) -> None:
+        if self.coarse < 2:
+            raise InputError(f"render settings: coarse is {self.coarse}; a ray needs at least 2 samples")
+        if self.fine < 0 or (self.fine and (self.rounds < 1 or self.fine % self.rounds)):
+            raise InputError(
+                f"render settings: fine={self.fine} samples can't be split into rounds={self.rounds} equal rounds"
+            )
+
+    @property
+    def samples(self) -> int:
+        """Samples per ray."""
+        return self.coarse + self.fine
+
+    @property
+    def sharpness(self) -> tuple[float, ...]:
+        """Fixed inverse standard deviation of each importance round."""
+        return tuple(self.base_inv_s * 2.0**i for i in range(self.rounds if self.fine else 0))
+
+
+@dataclass(frozen=True)
+class RayRender:
+    """What r rays of b objects show.
+
+    rgb: (b, r, 3) over the background. t: (b, r) sum of weight times distance along the ray, so 0 for empty rays.
+    weights_sum: (b, r) opacity. normal: (b, r, 3) sum of weight times unit gradient.
+    Per sample (b, r, s): sdf, gradient (..., 3), weights, points (..., 3), `active`: coloured.
+    hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
+    valid: (b, r) hit, and its colour comes from points that enough source views see.
+    """
+
+    rgb: Tensor
+    t: Tensor
+    weights_sum: Tensor
+    normal: Tensor
+    sdf: Tensor
+    gradient: Tensor
+    weights: Tensor
+    points: Tensor
+    active: Tensor
+    hit: Tensor
+    valid: Tensor
+
+
+def render_rays(
+    field: Field,
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    *,
+    inv_s: float | Tensor,
+    settings: RenderSettings | None = None,
+    anneal: float | Tensor = 1.0,
+    noise: Tensor | None = None,
+    background: float | Tensor = 1.0,
+) -> RayRender:
+    """Render rays with origins and unit directions (b, r, 3) between near and far (b, r), in world units.
+
+    A ray with far <= near misses the box. anneal: see `section_slope`. noise: (b, r, coarse) in [0, 1) moves the
+    coarse samples; None takes fixed nodes. background: grey level or colour (3,).
+    Sample positions carry no gradient; the field's distance and gradient are asked for once, at the mid-points.
+    """
+    settings = settings or RenderSettings()
+    b, r = near.shape
+    hit = far > near
+    near, far = (torch.where(hit, x, torch.zeros_like(x)).detach() for x in (near, far))
+
+    def points_at(t: Tensor) -> Tensor:
+        return origins[..., None, :] + t[..., None] * directions[..., None, :]
+
+    with torch.no_grad():
+        t = hierarchical(
+            lambda t: field.sdf(points_at(t).flatten(1, 2)).reshape(t.shape),
+            stratified(near, far, settings.coarse, noise),
+            fine=settings.fine,
+            inv_s=settings.sharpness,
+        )
+        # The last section has no next sample to end at; it is as long as a coarse step.
+        deltas = torch.cat([t[..., 1:] - t[..., :-1], ((far - near) / settings.coarse)[..., None]], -1)
+        middles = t + 0.5 * deltas
+        points = points_at(middles)
+
+    sdf, gradient = field.sdf_and_gradient(points.flatten(1, 2))
+    sdf, gradient = sdf.reshape(b, r, -1), gradient.reshape(b, r, -1, 3)
+    cosine = (gradient * directions[..., None, :]).sum(-1)
+    alpha = neus_alpha(sdf, cosine, deltas, inv_s, anneal) * hit[..., None]
+    weights = weights_from_alpha(alpha)
+    colours = composite(field, points, -directions, weights, settings.colour_eps, settings.min_views, background)
+    unit = torch.nn.functional.normalize(gradient, dim=-1, eps=1e-6)
+    return RayRender(
+        rgb=colours.rgb,
+        t=(weights * middles).sum(-1),
+        weights_sum=weights.sum(-1),
+        normal=(weights[..., None] * unit).sum(-2),
+        sdf=sdf,
+        gradient=gradient,
+        weights=weights,
+        points=points,
+        active=colours.active,
+        hit=hit,
+        valid=hit & colours.seen,
+    )

@@ -1,0 +1,77 @@
+"""Whole pictures of a field, in bounded memory, for previews and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from one2345.geometry import Box, Cameras, Rays, camera_rays, z_per_t
+
+from .field import Field
+from .render import RenderSettings, render_rays
+
+
+@dataclass(frozen=True)
+class RenderedViews:
+    """Pictures of v views, with a leading b where the cameras had one.
+
+    rgb: (v, 3, h, w) in [0, 1] over the background. depth: (v, h, w) z-depth in world units, 0 where the
+    opacity is at most 0.5. normal: (v, 3, h, w) world, unit, 0 where depth is. mask: (v, h, w) opacity.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    normal: Tensor
+    mask: Tensor
+
+
+@torch.no_grad()
+def render_views(
+    field: Field,
+    cameras: Cameras,
+    box: Box,
+    *,
+    inv_s: float | Tensor,
+    settings: RenderSettings | None = None,
+    chunk: int = 1024,
+    background: float = 1.0,
+) -> RenderedViews:
+    """Render cameras (v) of a field of one object, or cameras (b, v) of a field of b objects.
+
+    Rays are cut to the box; pixels whose rays miss it are background. chunk: rays per object and pass.
+    """
+    rays = camera_rays(cameras)
+    objects = cameras.shape[0] if len(cameras.shape) == 2 else 1
+    origins, directions = rays.origins.reshape(objects, -1, 3), rays.directions.reshape(objects, -1, 3)
+    near, far, hit = box.ray_interval(Rays(origins=origins, directions=directions))
+    count = near.shape[1]
+    rgb = origins.new_full((objects, count, 3), background)
+    normal = origins.new_zeros(objects, count, 3)
+    t, mask = origins.new_zeros(objects, count), origins.new_zeros(objects, count)
+    for pixels in hit.any(0).nonzero()[:, 0].split(chunk):
+        part = render_rays(
+            field,
+            origins[:, pixels],
+            directions[:, pixels],
+            near[:, pixels],
+            far[:, pixels],
+            inv_s=inv_s,
+            settings=settings,
+            background=background,
+        )
+        solid = part.weights_sum > 0.5
+        rgb[:, pixels] = part.rgb.clamp(0.0, 1.0)
+        mask[:, pixels] = part.weights_sum.clamp(0.0, 1.0)
+        t[:, pixels] = torch.where(solid, part.t / part.weights_sum.clamp_min(0.5), 0.0)
+        unit = torch.nn.functional.normalize(part.normal, dim=-1)
+        normal[:, pixels] = torch.where(solid[..., None], unit, 0.0)
+    shape = (*cameras.shape, *cameras.size)
+    depth = t.reshape(shape) * z_per_t(cameras, rays.directions)
+    return RenderedViews(
+        rgb=rgb.reshape(*shape, 3).movedim(-1, -3).contiguous(),
+        depth=depth,
+        normal=normal.reshape(*shape, 3).movedim(-1, -3).contiguous(),
+        mask=mask.reshape(shape),
+    )
