@@ -61,7 +61,13 @@ class _SumOfSamples(torch.autograd.Function):
             sample = _sample(features[view], grid[view])
             upstream = torch.addcmul(grad_total, sample, grad_squares, value=2) * seen[view]
             result[view], _ = torch.ops.aten.grid_sampler_2d_backward(
-                upstream[None, :, None], features[view : view + 1], grid[view][None, None], 0, 1, False, [True, False]
+                upstream[None, :, None],
+                features[view : view + 1],
+                grid[view][None, None],
+                0,
+                1,
+                False,
+                [True, False],
             )
         return result, None, None
 

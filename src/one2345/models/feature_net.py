@@ -28,7 +28,9 @@ class FeatureNet(nn.Module):
         super().__init__()
         fine, middle, coarse = channels
         self.out_channels = (*out_channels, coarse)
-        self.conv0 = nn.Sequential(conv2d_unit(in_channels, fine, norm=norm), conv2d_unit(fine, fine, norm=norm))
+        self.conv0 = nn.Sequential(
+            conv2d_unit(in_channels, fine, norm=norm), conv2d_unit(fine, fine, norm=norm)
+        )
         self.conv1 = _down(fine, middle, norm)
         self.conv2 = _down(middle, coarse, norm)
         self.top = nn.Conv2d(coarse, coarse, 1)

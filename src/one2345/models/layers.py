@@ -24,7 +24,9 @@ def conv2d_unit(inputs: int, outputs: int, *, norm: Norm, kernel: int = 3, strid
     return nn.Sequential(convolution, norm_layer(norm, outputs), nn.LeakyReLU(0.01, inplace=True))
 
 
-def conv3d_unit(inputs: int, outputs: int, *, norm: Norm, stride: int = 1, transposed: bool = False) -> nn.Sequential:
+def conv3d_unit(
+    inputs: int, outputs: int, *, norm: Norm, stride: int = 1, transposed: bool = False
+) -> nn.Sequential:
     """Convolution with a 3x3x3 kernel (transposed: doubles the resolution), norm, ReLU."""
     options: dict[str, Any] = {"kernel_size": 3, "stride": stride, "padding": 1, "bias": False}
     convolution = (

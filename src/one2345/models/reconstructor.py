@@ -54,7 +54,9 @@ class ReconstructedField:
         for index in range(len(points)):
             grid, visible = sampling_grid(points[index], self.cameras[index])
             maps = self.colour_maps[index]
-            sampled.append(F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0])
+            sampled.append(
+                F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0]
+            )
             seen.append(visible)
             towards.append(F.normalize(self.cameras[index].centres[:, None] - points[index], dim=-1))
         relative = view_directions(directions, torch.stack(towards))
@@ -130,7 +132,9 @@ class Reconstructor(nn.Module):
             cameras=cameras,
         )
 
-    def _cost_volume(self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    def _cost_volume(
+        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras
+    ) -> tuple[Tensor, Tensor]:
         """One object's cost volume (c, n, n, n) and the hull's signed distance at its nodes (n, n, n)."""
         points = nodes.reshape(-1, 3)
         mean, variance, count = lift(features, points, cameras)

@@ -33,7 +33,9 @@ class VolumeNet(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         """volume (b, c, n, n, n) -> (b, channels[0], n, n, n)."""
         if any(edge % 8 for edge in volume.shape[-3:]):
-            raise ValueError(f"the volume's resolution must be a multiple of 8, not {tuple(volume.shape[-3:])}")
+            raise ValueError(
+                f"the volume's resolution must be a multiple of 8, not {tuple(volume.shape[-3:])}"
+            )
         volume = volume.contiguous(memory_format=torch.channels_last_3d)
         x0 = self.conv0(volume)
         x1 = self.down1(x0)

@@ -1,0 +1,79 @@
+"""Visual hull of spheres, whose silhouettes are known exactly."""
+
+import torch
+
+from one2345.geometry import (
+    Cameras,
+    camera_rays,
+    cone_distances,
+    hull_occupancy,
+    hull_sdf,
+    load_plan,
+    mask_distance,
+    orbit_cameras,
+)
+
+
+def _sphere_masks(cameras: Cameras, radius: float) -> torch.Tensor:
+    rays = camera_rays(cameras)
+    along = (rays.origins * rays.directions).sum(-1)
+    return ((along.square() - (rays.origins.square().sum(-1) - radius**2)) > 0).float()
+
+
+def test_mask_distance_of_a_half_plane() -> None:
+    mask = torch.zeros(1, 6, 8)
+    mask[..., 3:] = 1
+    assert torch.equal(mask_distance(mask)[0, 2], torch.tensor([2.5, 1.5, 0.5, -0.5, -1.5, -2.5, -3.5, -4.5]))
+
+
+def test_masks_without_an_outline_are_far_away_everywhere() -> None:
+    empty, full = mask_distance(torch.stack([torch.zeros(4, 4), torch.ones(4, 4)]))
+    assert (empty > 5).all() and (full < -5).all()
+
+
+def test_hull_of_a_sphere_is_nearly_the_sphere() -> None:
+    cameras = load_plan("uniform32").cameras(0.0, 128)
+    distances = mask_distance(_sphere_masks(cameras, 0.3))
+    directions = torch.nn.functional.normalize(
+        torch.randn(500, 3, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    pixel = 1.2 / 140
+    assert (hull_sdf(directions * 0.3, distances, cameras).abs() < 2.5 * pixel).all()
+    assert (hull_sdf(directions * 0.25, distances, cameras) < 0).all()
+    assert (hull_sdf(directions * 0.36, distances, cameras) > 0).all()
+    assert hull_sdf(torch.zeros(1, 3), distances, cameras).item() + 0.3 < 2 * pixel
+
+
+def test_cone_distance_of_one_view_is_metric() -> None:
+    cameras = orbit_cameras([0.0], [0.0], size=256)
+    distances = mask_distance(_sphere_masks(cameras, 0.2))
+    points = torch.tensor([[0.3, 0.0, 0.0], [0.0, 0.0, 0.1]])
+    outline = 1.2 * 0.2 / (1.2**2 - 0.2**2) ** 0.5  # radius of the sphere's cone at the centre's depth
+    expected = torch.tensor([0.3 - outline, 0.1 - outline])
+    assert torch.allclose(cone_distances(points, distances, cameras)[0], expected, atol=1.2 / 280)
+
+
+def test_tolerance_outvotes_a_wrong_view() -> None:
+    cameras = load_plan("ring8").cameras(20.0, 64)
+    masks = _sphere_masks(cameras, 0.3)
+    masks[3] = 0  # one view shows nothing at all
+    distances = mask_distance(masks)
+    centre = torch.zeros(1, 3)
+    assert hull_sdf(centre, distances, cameras).item() > 0
+    assert hull_sdf(centre, distances, cameras, tolerance=0.125).item() < -0.2
+
+
+def test_occupancy_follows_the_sign() -> None:
+    cameras = load_plan("ring8").cameras(20.0, 128)
+    masks = _sphere_masks(cameras, 0.3)
+    points = (torch.rand(3000, 3, generator=torch.Generator().manual_seed(1)) - 0.5) * 0.96
+    field = hull_sdf(points, mask_distance(masks), cameras)
+    clear = field.abs() > 2 * 1.2 / 140
+    assert (hull_occupancy(points, masks, cameras) == (field < 0))[clear].all()
+
+
+def test_a_point_behind_a_camera_is_not_carved_by_it() -> None:
+    cameras = orbit_cameras([0.0, 180.0], [0.0, 0.0], size=64)
+    masks = _sphere_masks(cameras, 0.3)
+    behind_first = torch.tensor([[0.0, -1.5, 0.0]])
+    assert torch.isinf(cone_distances(behind_first, mask_distance(masks), cameras)[0]).all()
