@@ -1,0 +1,25 @@
+"""Signed distance fields to clean, coloured meshes in files."""
+
+from .clean import Floaters, components, remove_floaters
+from .colour import colour_vertices, vertex_normals
+from .export import srgb_to_linear, write_mesh
+from .extract import extract, extract_with_stats
+from .extractor import Extraction, Extractor
+from .files import write_atomic
+from .lattice import LatticeStats
+
+__all__ = [
+    "Extraction",
+    "Extractor",
+    "Floaters",
+    "LatticeStats",
+    "colour_vertices",
+    "components",
+    "extract",
+    "extract_with_stats",
+    "remove_floaters",
+    "srgb_to_linear",
+    "vertex_normals",
+    "write_atomic",
+    "write_mesh",
+]
