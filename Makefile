@@ -1,0 +1,62 @@
+# make help lists the targets. Another interpreter: make train PYTHON=python3.12. More options: make train ARGS="scale=gpu".
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+# OpenMP threads that wait must sleep: spinning on shared cores is up to 80 times slower. The C library's
+# allocator must keep large blocks: a training step frees and takes them all the time, and page faults are dear.
+ifeq ($(shell uname -s),Linux)
+export OMP_WAIT_POLICY ?= PASSIVE
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
+export MALLOC_TOP_PAD_ ?= 268435456
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup venv train train-long test lint format clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.dev ## everything for working on the code: .venv with the tools for tests and lint
+
+venv: $(VENV)/.core ## .venv with what training needs
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"one2345 needs Python 3.11 or later, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are renewed when the list of dependencies changes; the code itself is installed in place.
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.core $@
+
+train: $(VENV)/.core ## set up and train, evaluate and report: minutes on two cores, no data needed
+	$(BIN)/python train.py experiment=sdf_base $(ARGS)
+
+train-long: $(VENV)/.core ## the same for up to an hour; call it again to go on after an interruption
+	$(BIN)/python train.py experiment=sdf_base_long $(ARGS)
+
+test: $(VENV)/.dev ## set up and run the unit and smoke tests
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+lint: $(VENV)/.dev ## style, types, and the direction of the imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.dev ## put the code into the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment, builds and caches; data and runs stay
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
