@@ -47,9 +47,11 @@ def test_round_trip(tmp_path: Path, views: PosedViews, samples: Samples) -> None
         "abc",
         {"licence": "CC0"},
     )
-    assert record.parents == (None, "v0", None) and record.source_indices() == [0]
+    assert record.parents == (None, "v0", None)
+    assert record.source_indices() == [0]
     back = record.views(depth=True)
-    assert torch.equal(back.cameras.K, views.cameras.K) and torch.equal(back.cameras.c2w, views.cameras.c2w)
+    assert torch.equal(back.cameras.K, views.cameras.K)
+    assert torch.equal(back.cameras.c2w, views.cameras.c2w)
     assert (back.masks - views.masks).abs().max() <= 0.5 / 255 + 1e-6
     assert (back.images - views.images).abs().max() <= 1.01 / 255
     assert (back.depth - views.depth).abs().max() <= 0.5 / 20000 + 1e-7
@@ -68,7 +70,8 @@ def test_normals_round_trip(tmp_path: Path, views_with_normals: PosedViews) -> N
     back = read_object(write_object(tmp_path, "n", views=views)).views(normals=True)
     cosine = (back.normals * views.normals).sum(1)
     seen = views.normals.norm(dim=1) > 0.5
-    assert cosine[seen].min() > 0.9999 and back.normals.permute(0, 2, 3, 1)[~seen].abs().max() == 0
+    assert cosine[seen].min() > 0.9999
+    assert back.normals.permute(0, 2, 3, 1)[~seen].abs().max() == 0
 
 
 def test_straight_alpha_composites_back_within_half_a_level() -> None:
@@ -94,7 +97,8 @@ def test_same_arguments_same_bytes(tmp_path: Path, views: PosedViews, samples: S
     for name in ("a", "b"):
         write_object(tmp_path / name, "x", views=views, samples=samples, provenance={"z": 1, "a": [1, 2]})
     first, second = tree(tmp_path / "a"), tree(tmp_path / "b")
-    assert first == second and len(first) == 8
+    assert first == second
+    assert len(first) == 8
     write_object(tmp_path / "a", "x", views=views, samples=samples, provenance={"z": 1, "a": [1, 2]})
     assert tree(tmp_path / "a") == second
 
@@ -117,7 +121,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, views: PosedViews, monkey
     monkeypatch.setattr(writer, "write_png", fail)
     with pytest.raises(OSError, match="disk full"):
         write_object(tmp_path, "x", views=views)
-    assert tree(tmp_path) == {} and not (tmp_path / "objects" / "x").exists()
+    assert tree(tmp_path) == {}
+    assert not (tmp_path / "objects" / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +141,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, views: PosedViews, monkey
             r"views\[0\].c2w \(v0\).*looks away",
         ),
         (lambda d: d["views"][0]["c2w"].pop(), r"views\[0\].c2w"),
-        (lambda d: d["views"][0].update(c2w=d["views"][0]["c2w"][:3] + [[0, 0, 1, 1]]), r"last row"),
+        (lambda d: d["views"][0].update(c2w=[*d["views"][0]["c2w"][:3], [0, 0, 1, 1]]), r"last row"),
         (lambda d: d["views"][1].update(name="v0"), r"views\[1\].name: 'v0' appears twice"),
         (lambda d: d["views"][1].update(name="../v0"), r"views\[1\].name"),
         (lambda d: d["views"][1].update(parent="gone"), r"views\[1\].parent: there is no view 'gone'"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from one2345.errors import InputError
 from one2345.geometry import Cameras
+
 from .images import composite, decode_depth, decode_normals, read_png
 from .posed_views import PosedViews
 from .samples import Samples, read_samples

@@ -16,9 +16,10 @@ import numpy as np
 from torch import Tensor
 
 from one2345.errors import InputError
+
 from .images import encode_depth, encode_normals, straight_rgba, write_png
 from .posed_views import PosedViews
-from .reader import OBJECTS, object_folder
+from .reader import object_folder
 from .samples import Samples, write_samples
 from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_object
 

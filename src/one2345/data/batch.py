@@ -1,0 +1,137 @@
+"""One training example (Scene) and several of them (SceneBatch), as plain tensors with names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from one2345.geometry import Cameras
+
+T = TypeVar("T", "TargetRays", "Scene", "SceneBatch")
+
+
+@dataclass(frozen=True)
+class TargetRays:
+    """Rays of exact renders and what they see; leading batch dimension b in a SceneBatch.
+
+    origins, directions: (r, 3) world, unit directions. rgb: (r, 3) on white. mask: (r) alpha.
+    t: (r) distance along the ray to the surface, 0 = background.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    rgb: Tensor
+    mask: Tensor
+    t: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TargetRays:
+        return _moved(self, device, non_blocking)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One object: what the network is given and what it is compared with.
+
+    id: object. seed: 63-bit integer of this draw, for everything random about it downstream.
+    images: (v, 3, h, w) sources on white. masks: (v, h, w). cameras: Cameras (v).
+    rays: TargetRays. sdf_points: (p, 3), sdf_values: (p). surface_points, surface_normals, surface_colours: (q, 3).
+    For validation, else None: target_images (k, 3, h, w), target_masks (k, h, w), target_depth (k, h, w) z-depth,
+    target_cameras Cameras (k), and occupancy_64 (64, 64, 64) bool on `evaluation_box(64)`.
+    """
+
+    id: str
+    seed: int
+    images: Tensor
+    masks: Tensor
+    cameras: Cameras
+    rays: TargetRays
+    sdf_points: Tensor
+    sdf_values: Tensor
+    surface_points: Tensor
+    surface_normals: Tensor
+    surface_colours: Tensor
+    target_images: Tensor | None = None
+    target_masks: Tensor | None = None
+    target_depth: Tensor | None = None
+    target_cameras: Cameras | None = None
+    occupancy_64: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Scenes stacked: every tensor of `Scene` gains a leading dimension b; ids and seeds are tuples."""
+
+    ids: tuple[str, ...]
+    seeds: tuple[int, ...]
+    images: Tensor
+    masks: Tensor
+    cameras: Cameras
+    rays: TargetRays
+    sdf_points: Tensor
+    sdf_values: Tensor
+    surface_points: Tensor
+    surface_normals: Tensor
+    surface_colours: Tensor
+    target_images: Tensor | None = None
+    target_masks: Tensor | None = None
+    target_depth: Tensor | None = None
+    target_cameras: Cameras | None = None
+    occupancy_64: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SceneBatch:
+        """Every tensor on `device`."""
+        return _moved(self, device, non_blocking)
+
+    def pin_memory(self) -> SceneBatch:
+        """Every tensor in page-locked memory (called by the DataLoader)."""
+        return _mapped(self, lambda t: t.pin_memory())
+
+
+def collate(scenes: Sequence[Scene]) -> SceneBatch:
+    """Stack scenes of equal sizes. Raises ValueError naming the field that doesn't stack."""
+    stacked = {}
+    for field in fields(SceneBatch):
+        if field.name in ("ids", "seeds"):
+            continue
+        values = [getattr(scene, field.name) for scene in scenes]
+        try:
+            stacked[field.name] = _stack(values)
+        except (RuntimeError, ValueError) as error:
+            ids = ", ".join(scene.id for scene in scenes)
+            raise ValueError(f"{field.name} of {ids} don't stack: {error}") from error
+    return SceneBatch(ids=tuple(s.id for s in scenes), seeds=tuple(s.seed for s in scenes), **stacked)
+
+
+def _stack(values: list):
+    first = values[0]
+    if first is None:
+        return None
+    if isinstance(first, Cameras):
+        return Cameras.stack(values)
+    if isinstance(first, TargetRays):
+        return TargetRays(*(torch.stack([getattr(v, f.name) for v in values]) for f in fields(first)))
+    return torch.stack(values)
+
+
+def _moved(value: T, device: torch.device | str, non_blocking: bool) -> T:
+    return _mapped(value, lambda t: t.to(device, non_blocking=non_blocking))
+
+
+def _mapped(value: T, function) -> T:
+    changed = {}
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if isinstance(part, Tensor):
+            changed[field.name] = function(part)
+        elif isinstance(part, TargetRays):
+            changed[field.name] = _mapped(part, function)
+        elif isinstance(part, Cameras):
+            changed[field.name] = Cameras(K=function(part.K), c2w=function(part.c2w), size=part.size)
+    return replace(value, **changed)

@@ -1,0 +1,200 @@
+"""The LightningDataModule: finds or prepares the objects, and serves them to any number of ranks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from one2345.errors import InputError
+from one2345.views import SCHEMA_NAME, list_objects, object_folder, read_dataset
+from one2345.views.schema import load_json
+
+from .batch import SceneBatch, collate
+from .dataset import SceneSizes, ViewsDataset
+from .inputs import Inputs
+from .prepare import PrepareSummary, dataset_description, prepare_objects, read_quarantine
+from .recipe import Recipe, recipe_hash
+from .sampler import ObjectSampler
+from .sources import Source
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+
+
+class ReconstructionDataModule(L.LightningDataModule):
+    """Posed views with labels for training, validation and test.
+
+    root: prepared data. With `source`, its objects are prepared there by `recipe` on first use; root then defaults to
+    data/<kind>-<hash of source and recipe>, so that another recipe gets another folder.
+    inputs, eval_inputs: what becomes of the source views in training, and in validation and test (default: the same).
+    sizes: what one example holds. batch_size: examples per process and step; eval_batch_size likewise.
+    ids: only these objects, the same in training, validation and test (overfitting).
+    test_split: which objects are the test: 'test', 'val', 'train' or 'all'. samples_per_epoch: draws
+    over all processes; None: each object once. num_workers: loading processes; prepare_workers: preparing ones.
+
+    In a root whose objects carry no split, all of them are both training and test objects and there is no
+    validation. Raises InputError when the root is no prepared data, or a wanted split or id isn't there.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path | str | None = None,
+        source: Source | None = None,
+        recipe: Recipe | None = None,
+        sizes: SceneSizes | None = None,
+        inputs: Inputs | None = None,
+        eval_inputs: Inputs | None = None,
+        batch_size: int = 1,
+        eval_batch_size: int = 1,
+        ids: Sequence[str] | None = None,
+        test_split: str = "test",
+        samples_per_epoch: int | None = None,
+        seed: int = 0,
+        cache_mb: float = 512.0,
+        num_workers: int = 0,
+        prepare_workers: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        self.prepare_data_per_node = False
+        if root is None and source is None:
+            raise InputError(
+                "data.root is not given; it is the folder that prepare.py wrote (data=shapes needs none)"
+            )
+        if test_split not in (*SPLITS, "all"):
+            raise InputError(f"data.test_split={test_split!r}: use one of {', '.join(SPLITS)}, all")
+        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if value < 1:
+                raise InputError(f"data.{name}={value}: must be at least 1")
+        self.source, self.recipe = source, recipe if recipe is not None else Recipe()
+        self.root = Path(root) if root is not None else self._default_root()
+        self.sizes = sizes if sizes is not None else SceneSizes()
+        self.inputs = inputs
+        self.eval_inputs = eval_inputs if eval_inputs is not None else inputs
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.wanted = None if ids is None else [str(i) for i in ids]
+        self.test_split = test_split
+        self.samples_per_epoch = samples_per_epoch
+        self.seed, self.cache_mb = seed, cache_mb
+        self.num_workers, self.prepare_workers, self.progress = num_workers, prepare_workers, progress
+        if source is None:
+            read_dataset(self.root)
+
+    def prepare_data(self) -> None:
+        """Prepare what is missing (one process does this, before all others read)."""
+        self.ensure_prepared()
+
+    def ensure_prepared(self) -> PrepareSummary | None:
+        """Prepare what the source has and the root hasn't; None when there is nothing to prepare from."""
+        if self.source is None:
+            return None
+        log.info("data: %s (objects that are there are kept)", self.root)
+        summary = prepare_objects(
+            self.source,
+            out=self.root,
+            recipe=self.recipe,
+            workers=self.prepare_workers,
+            progress=self.progress,
+            ids=self.wanted,
+        )
+        log.info("%s", summary)
+        return summary
+
+    def ids(self, split: str) -> list[str]:
+        """Sorted ids of 'train', 'val', 'test' or 'all'.
+
+        Raises InputError when the root is no prepared data or the split is empty (but for 'val').
+        """
+        present = list_objects(self.root)
+        if self.wanted is not None:
+            for id in self.wanted:
+                if id not in present:
+                    raise InputError(f"{self.root}: has no object {id!r}{self._why(id)}")
+            return self.wanted
+        wanted = self.test_split if split == "test" else split
+        if self.source is not None:
+            offered = self.source.ids(None if wanted == "all" else wanted)
+            found = sorted(set(offered) & set(present))
+        else:
+            found = present if wanted == "all" else self._stored_split(present, wanted)
+        if not found and split != "val":
+            raise InputError(f"{self.root}: has no objects of split {wanted!r}{self._known_splits(present)}")
+        return found
+
+    def dataset(self, split: str) -> ViewsDataset:
+        """The examples of a split: drawn for 'train', fixed for the others."""
+        train = split == "train"
+        return ViewsDataset(
+            root=self.root,
+            ids=self.ids(split),
+            sizes=self.sizes,
+            inputs=self.inputs if train else self.eval_inputs,
+            seed=self.seed,
+            train=train,
+            cache_mb=self.cache_mb / max(1, self.num_workers),
+        )
+
+    def train_dataloader(self) -> DataLoader[SceneBatch]:
+        return self._loader(self.dataset("train"), train=True)
+
+    def val_dataloader(self) -> DataLoader[SceneBatch] | list[DataLoader[SceneBatch]]:
+        data = self.dataset("val")
+        return self._loader(data, train=False) if len(data) else []
+
+    def test_dataloader(self) -> DataLoader[SceneBatch]:
+        return self._loader(self.dataset("test"), train=False)
+
+    def _loader(self, data: ViewsDataset, *, train: bool) -> DataLoader[SceneBatch]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        size = self.batch_size if train else self.eval_batch_size
+        sampler = ObjectSampler(
+            data,
+            seed=self.seed,
+            shuffle=train,
+            batch=size * world if train else 1,
+            samples=self.samples_per_epoch if train else None,
+            rank=rank,
+            world=world,
+        )
+        workers = self.num_workers if train else min(self.num_workers, len(sampler))
+        return DataLoader(
+            data,
+            batch_size=size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context="spawn" if workers else None,
+            pin_memory=bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _stored_split(self, present: list[str], wanted: str) -> list[str]:
+        splits = {id: self._split_of(id) for id in present}
+        if not any(splits.values()):
+            return [] if wanted == "val" else present
+        return [id for id in present if splits[id] == wanted]
+
+    def _split_of(self, id: str) -> str | None:
+        return load_json(object_folder(self.root, id) / "object.json").get("split")
+
+    def _known_splits(self, present: list[str]) -> str:
+        if self.source is not None:
+            return "; raise the count of that split in data.source"
+        known = sorted({str(self._split_of(id)) for id in present})
+        return f"; it has {', '.join(known)} (data.test_split=all takes every object)" if known else ""
+
+    def _why(self, id: str) -> str:
+        reason = read_quarantine(self.root).get(id)
+        return f": it is in quarantine ({reason})" if reason else ""
+
+    def _default_root(self) -> Path:
+        assert self.source is not None
+        description = dataset_description(self.source, self.recipe)
+        kind = description["source"].get("kind", SCHEMA_NAME)
+        return Path("data") / f"{kind}-{recipe_hash(description)}"

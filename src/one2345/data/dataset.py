@@ -1,0 +1,216 @@
+"""Prepared objects as training and validation examples. What is drawn depends on (seed, epoch, repeat, id) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from one2345.errors import InputError
+from one2345.seeding import key, torch_rng
+from one2345.views import ObjectRecord, PosedViews, Samples, object_folder, read_object
+
+from .batch import Scene, TargetRays
+from .cache import CachedObject, ObjectCache
+from .inputs import ExactInputs, Inputs
+from .pixels import draw_rays
+from .sampler import Draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSizes:
+    """How much of an object one example holds.
+
+    views: source views, None for all (training draws them, evaluation spreads them evenly). rays, sdf_points,
+    surface_points: counts. ray_views: exact renders that the rays of one example come from, None for all.
+    targets: views to compare renders with (validation). held_out: the last so many target views give
+    no rays in training and are the first to be compared with in validation.
+    """
+
+    views: int | None = 8
+    rays: int = 512
+    sdf_points: int = 4096
+    surface_points: int = 1024
+    ray_views: int | None = None
+    targets: int = 4
+    held_out: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("views", "ray_views", "rays", "sdf_points", "surface_points"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}={value}: must be at least 1")
+        for name in ("targets", "held_out"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}={getattr(self, name)}: must not be negative")
+
+
+class ViewsDataset(Dataset[Scene]):
+    """Examples of the objects `ids` under a prepared `root`.
+
+    inputs: what becomes of the source views (default: nothing). train: draw; else the same every time, with
+    targets and occupancy. cache_mb: memory for decoded objects, of each process.
+
+    An index beyond the length starts the objects over with other draws. Raises InputError, when an
+    object is read, for one that is damaged or has fewer views than asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path | str,
+        ids: Sequence[str],
+        sizes: SceneSizes,
+        inputs: Inputs | None = None,
+        seed: int = 0,
+        train: bool = False,
+        cache_mb: float = 512.0,
+    ) -> None:
+        self.root = Path(root)
+        self.ids = list(ids)
+        self.sizes = sizes
+        self.inputs = inputs if inputs is not None else ExactInputs()
+        self.seed = seed
+        self.train = train
+        self.epoch = 0
+        self._cache = ObjectCache(megabytes=cache_mb)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Epoch of plain integer indices (a `Draw` carries its own)."""
+        self.epoch = epoch
+
+    def record(self, id: str) -> ObjectRecord:
+        """The stored object."""
+        return read_object(object_folder(self.root, id))
+
+    def records(self) -> list[ObjectRecord]:
+        """All stored objects, in order."""
+        return [self.record(id) for id in self.ids]
+
+    def sources(self, id: str, *, epoch: int = 0, repeat: int = 0) -> PosedViews:
+        """The source views of an object as the network is given them."""
+        item = self._cache.get(object_folder(self.root, id))
+        views = self._sources(item, (self.seed, epoch, repeat, id))
+        self._cache.trim()
+        return views
+
+    def __getitem__(self, index: int | Draw) -> Scene:
+        draw = index if isinstance(index, Draw) else self._plain(index)
+        id = self.ids[draw.index]
+        parts = (self.seed, draw.epoch, draw.repeat, id) if self.train else (self.seed, 0, 0, id)
+        item = self._cache.get(object_folder(self.root, id))
+        try:
+            return self._scene(item, parts)
+        finally:
+            self._cache.trim()
+
+    def _plain(self, index: int) -> Draw:
+        if index < 0 or not self.ids:
+            raise IndexError(f"index {index} of {len(self.ids)} objects")
+        return Draw(index=index % len(self.ids), epoch=self.epoch, repeat=index // len(self.ids))
+
+    def _scene(self, item: CachedObject, parts: tuple) -> Scene:
+        sources = self._sources(item, parts)
+        samples = item.labels(occupancy=not self.train)
+        sdf = _choose(len(samples.sdf_values), self.sizes.sdf_points, torch_rng(*parts, "sdf"))
+        surface = _choose(
+            len(samples.surface_points), self.sizes.surface_points, torch_rng(*parts, "surface")
+        )
+        return Scene(
+            id=item.record.id,
+            seed=key(*parts, "scene"),
+            images=sources.images,
+            masks=sources.masks,
+            cameras=sources.cameras,
+            rays=self._rays(item, parts),
+            sdf_points=samples.sdf_points[sdf],
+            sdf_values=samples.sdf_values[sdf],
+            surface_points=samples.surface_points[surface],
+            surface_normals=samples.surface_normals[surface],
+            surface_colours=samples.surface_colours[surface],
+            **({} if self.train else self._truth(item, samples)),
+        )
+
+    def _sources(self, item: CachedObject, parts: tuple) -> PosedViews:
+        record = item.record
+        chosen = self._source_indices(record, parts)
+        images, masks = item.images(chosen)
+        position = {record.names[old]: new for new, old in enumerate(chosen)}
+        depth = item.depths(chosen) if record.has_depth and self.inputs.wants_depth else None
+        exact = PosedViews(
+            images=images,
+            masks=masks,
+            cameras=record.cameras[chosen],
+            names=tuple(record.names[i] for i in chosen),
+            roles=tuple(record.roles[i] for i in chosen),
+            parents=tuple(position.get(record.parents[i] or "") for i in chosen),
+            depth=depth,
+        )
+        return self.inputs(record, exact, key=parts)
+
+    def _source_indices(self, record: ObjectRecord, parts: tuple) -> list[int]:
+        found, wanted = record.source_indices(), self.sizes.views
+        count = len(found) if wanted is None else wanted
+        if count > len(found) or not found:
+            raise InputError(
+                f"{record.folder}: views={wanted} source views are wanted, but there are {len(found)} of role "
+                f"{' or '.join(record.sources)}; prepare with a larger plan or lower views"
+            )
+        if count == len(found):
+            return found
+        if self.train:
+            order = torch.randperm(len(found), generator=torch_rng(*parts, "views"))[:count].sort().values
+            return [found[int(i)] for i in order]
+        return [found[i * len(found) // count] for i in range(count)]
+
+    def _rays(self, item: CachedObject, parts: tuple) -> TargetRays:
+        record = item.record
+        views = record.indices("stage1") + self._targets(record)[0]
+        generator = torch_rng(*parts, "rays")
+        limit = self.sizes.ray_views
+        if limit is not None and limit < len(views):
+            order = torch.randperm(len(views), generator=generator)[:limit].sort().values
+            views = [views[int(i)] for i in order]
+        if not views:
+            raise InputError(f"{record.folder}: there are neither stage1 nor target views to draw rays from")
+        item.load(views, depth=record.has_depth)
+        rgba = torch.stack([item.rgba[v] for v in views])
+        depth = torch.stack([item.depth[v] for v in views]) if record.has_depth else None
+        return draw_rays(rgba, depth, record.cameras[views], self.sizes.rays, generator=generator)
+
+    def _truth(self, item: CachedObject, samples: Samples) -> dict[str, object]:
+        record, sizes = item.record, self.sizes
+        seen, held_out = self._targets(record)
+        ordered = held_out + seen + record.indices("stage1")
+        truth: dict[str, object] = {"occupancy_64": samples.occupancy.get(64)}
+        views = ordered[: sizes.targets]
+        if views:
+            images, masks = item.images(views)
+            truth |= {"target_images": images, "target_masks": masks, "target_cameras": record.cameras[views]}
+            truth["target_depth"] = item.depths(views) if record.has_depth else None
+        return truth
+
+    def _targets(self, record: ObjectRecord) -> tuple[list[int], list[int]]:
+        """Target views that may give rays, and those that are held out."""
+        found, held_out = record.indices("target"), self.sizes.held_out
+        if held_out > len(found):
+            raise InputError(
+                f"{record.folder}: held_out={held_out}, but there are {len(found)} target views; prepare with more"
+            )
+        return found[: len(found) - held_out], found[len(found) - held_out :]
+
+
+def _choose(available: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` indices below `available`: without repetition where there are enough."""
+    if count == available:
+        return torch.arange(available)
+    if count > available:
+        return torch.randint(available, (count,), generator=generator)
+    return torch.randperm(available, generator=generator)[:count]

@@ -1,0 +1,96 @@
+"""How objects become training data: views, sizes and samples. Two equal recipes give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from one2345.errors import InputError
+from one2345.geometry import ViewPlan, load_plan
+
+RECIPE_VERSION = 1
+"""Raised whenever the same recipe would give other bytes, so that old data are told from new."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSizes:
+    """Labels of one object: counts of points, and resolutions of the occupancy grids.
+
+    near: fraction of sdf_points that lie near the surface (Gaussian offsets of `sigmas` world units, in equal
+    shares); the rest is uniform in [-0.5, 0.5]^3.
+    """
+
+    sdf_points: int = 16384
+    surface_points: int = 8192
+    occupancy: Sequence[int] = (64,)
+    near: float = 0.6
+    sigmas: Sequence[float] = (0.02, 0.05)
+
+    def __post_init__(self) -> None:
+        if self.sdf_points < 1 or self.surface_points < 1:
+            raise InputError(
+                f"sdf_points={self.sdf_points}, surface_points={self.surface_points}: both must be at least 1"
+            )
+        if not 0 <= self.near <= 1 or not self.sigmas or min(self.sigmas) <= 0:
+            raise InputError(f"near={self.near} must lie in [0, 1] and sigmas={self.sigmas} be positive")
+
+
+def _evaluation_sizes() -> SampleSizes:
+    return SampleSizes(surface_points=32768, occupancy=(64, 128))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is rendered and sampled of every object.
+
+    plan: view plan, or its name. size: edge of the square images in pixels. targets: free views beside the
+    plan's, never given to a network as sources. elevation: range, degrees, from which the elevation of the
+    input view and those of the free views are drawn, per object. seed: of all draws. normals: store
+    normal maps too. shading: 0 (albedo) to 1 (Lambert). train_samples: of objects of split 'train';
+    eval_samples: of all others.
+    """
+
+    plan: ViewPlan | str = "ring8"
+    size: int = 128
+    targets: int = 4
+    elevation: Sequence[float] = (-10.0, 70.0)
+    seed: int = 0
+    normals: bool = False
+    shading: float = 0.0
+    train_samples: SampleSizes = field(default_factory=SampleSizes)
+    eval_samples: SampleSizes = field(default_factory=_evaluation_sizes)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.plan, str):
+            object.__setattr__(self, "plan", load_plan(self.plan))
+        if not 8 <= self.size <= 4096:
+            raise InputError(f"size={self.size}: images must be 8 to 4096 pixels wide")
+        if self.targets < 0:
+            raise InputError(f"targets={self.targets}: must not be negative")
+        low, high = self.elevation
+        if not -90 <= low <= high <= 90:
+            raise InputError(f"elevation={list(self.elevation)}: must be [low, high] within [-90, 90]")
+
+    def sizes(self, split: str | None) -> SampleSizes:
+        """Sample sizes of an object of `split`."""
+        return self.train_samples if split == "train" else self.eval_samples
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides the bytes, as plain JSON values."""
+        values = {k: v for k, v in asdict(self).items()}
+        return json.loads(json.dumps({"recipe_version": RECIPE_VERSION, **values}, default=_plain))
+
+
+def recipe_hash(description: dict[str, Any]) -> str:
+    """Ten hex digits of a description of plain JSON values; the order of keys doesn't matter."""
+    text = json.dumps(description, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "items"):
+        return dict(value.items())
+    return list(value)
