@@ -1,4 +1,4 @@
-"""Several textured parts become one mesh with one texture, such that bilinear REPEAT lookups keep their value."""
+"""Several textured parts become one mesh with one texture; bilinear REPEAT lookups keep their value."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ class Part:
     tint: tuple[float, float, float] | None = None
 
 
+@dataclass(frozen=True)
+class _Textured:
+    """A part that surely has uv (n, 2) and an image; colours multiply it."""
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    uv: NDArray[np.floating]
+    image: NDArray[np.uint8]
+    colours: NDArray[np.floating] | None
+
+
 def join(parts: Sequence[Part]) -> Mesh:
     """One mesh of all parts (at least one), in order.
 
@@ -43,21 +54,22 @@ def join(parts: Sequence[Part]) -> Mesh:
     """
     if all(part.image is None for part in parts):
         return _concatenate(parts, _vertex_colours(parts), None, None)
-    parts = [_with_image(part) for part in parts]
-    images = _distinct([part.image for part in parts])
+    textured = [_with_image(part) for part in parts]
+    texture = textured[0].image
+    if any(not np.array_equal(part.image, texture) for part in textured):
+        textured, texture = _pack(textured)
     products = None
-    if any(part.colours is not None for part in parts):
-        products = np.concatenate([_or_white(part) for part in parts])
-    if len(images) == 1:
-        uv = np.concatenate([part.uv for part in parts])
-        return _concatenate(parts, products, uv, parts[0].image)
-    placed, texture = _pack(parts)
-    if products is not None:
-        products = np.concatenate([_or_white(part) for part in placed])
-    return _concatenate(placed, products, np.concatenate([part.uv for part in placed]), texture)
+    if any(part.colours is not None for part in textured):
+        products = np.concatenate([_or_white(part) for part in textured])
+    return _concatenate(textured, products, np.concatenate([part.uv for part in textured]), texture)
 
 
-def _concatenate(parts: Sequence[Part], colours, uv, texture) -> Mesh:
+def _concatenate(
+    parts: Sequence[Part] | Sequence[_Textured],
+    colours: NDArray[np.floating] | None,
+    uv: NDArray[np.floating] | None,
+    texture: NDArray[np.uint8] | None,
+) -> Mesh:
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
     return Mesh(
         vertices=np.concatenate([part.vertices for part in parts]),
@@ -68,7 +80,7 @@ def _concatenate(parts: Sequence[Part], colours, uv, texture) -> Mesh:
     )
 
 
-def _or_white(part: Part) -> NDArray[np.floating]:
+def _or_white(part: Part | _Textured) -> NDArray[np.floating]:
     return np.ones((len(part.vertices), 3)) if part.colours is None else part.colours
 
 
@@ -78,36 +90,26 @@ def _vertex_colours(parts: Sequence[Part]) -> NDArray[np.floating] | None:
     return np.concatenate([_or_white(part) * np.asarray(part.tint or (1.0, 1.0, 1.0)) for part in parts])
 
 
-def _with_image(part: Part) -> Part:
+def _with_image(part: Part) -> _Textured:
     """The part with an image: one white texel where it had none, the tint multiplied in."""
     count = len(part.vertices)
     tint = np.asarray(part.tint or (1.0, 1.0, 1.0))
     if part.image is None or part.uv is None:
         image = np.full((1, 1, 3), np.rint(tint * 255), dtype=np.uint8)
-        return replace(part, image=image, uv=np.full((count, 2), 0.5), tint=None)
-    if np.all(tint == 1.0):
-        return part
-    return replace(part, image=np.rint(part.image * tint).astype(np.uint8), tint=None)
+        return _Textured(part.vertices, part.faces, np.full((count, 2), 0.5), image, part.colours)
+    image = part.image if np.all(tint == 1.0) else np.rint(part.image * tint).astype(np.uint8)
+    return _Textured(part.vertices, part.faces, part.uv, image, part.colours)
 
 
-def _distinct(images: Sequence[NDArray[np.uint8]]) -> dict[bytes, NDArray[np.uint8]]:
-    return {_key(image): image for image in images}
-
-
-def _key(image: NDArray[np.uint8]) -> bytes:
-    return repr(image.shape).encode() + image.tobytes()
-
-
-def _pack(parts: Sequence[Part]) -> tuple[list[Part], NDArray[np.uint8]]:
+def _pack(parts: Sequence[_Textured]) -> tuple[list[_Textured], NDArray[np.uint8]]:
     """Parts with uv into one atlas, and the atlas (h, w, 3).
 
     Each part's texture is laid out as often as its coordinates repeat it, with a border of one wrapped texel,
     so that every bilinear lookup inside it reads the same four texels as before.
     """
     tiles: list[NDArray[np.uint8]] = []
-    local: list[
-        tuple[Part, NDArray[np.float64]]
-    ] = []  # the part, its pixel coordinates (x right, y down) in the tile
+    # Each part with its pixel coordinates (x right, y down) in its tile.
+    local: list[tuple[_Textured, NDArray[np.float64]]] = []
     for part in parts:
         part = _shifted(part)
         image, repeats = _fitted(part.image, np.maximum(np.ceil(part.uv.max(0) - 1e-6), 1).astype(int))
@@ -121,13 +123,13 @@ def _pack(parts: Sequence[Part]) -> tuple[list[Part], NDArray[np.uint8]]:
     placed = []
     for tile, (part, pixels), (row, column) in zip(tiles, local, corners, strict=True):
         atlas[row : row + tile.shape[0], column : column + tile.shape[1]] = tile
-        x, y = (pixels + [column, row]).T
+        x, y = (pixels + np.array([column, row])).T
         placed.append(replace(part, uv=np.stack([x / size[1], 1 - y / size[0]], -1), image=atlas))
     return placed, atlas
 
 
-def _shifted(part: Part) -> Part:
-    """uv moved by whole repeats to start in [0, 1); face by face (splitting vertices) if the part spans several."""
+def _shifted(part: _Textured) -> _Textured:
+    """uv moved by whole repeats to start in [0, 1); face by face, splitting vertices, if it spans several."""
     uv = np.asarray(part.uv, dtype=np.float64)
     used = np.unique(part.faces)
     moved = uv - np.floor(uv[used].min(0))
@@ -170,7 +172,7 @@ def _fitted(
 
 
 def _shelves(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """Corners (row, column) that place rectangles (height, width) without overlap, and the size of the whole."""
+    """Corners (row, column) that place rectangles (height, width) without overlap, and the whole size."""
     limit = max(max(w for _, w in sizes), math.isqrt(sum(h * w for h, w in sizes)) + 1)
     corners = [(0, 0)] * len(sizes)
     row = column = shelf = right = 0

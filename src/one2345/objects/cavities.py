@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from one2345.geometry import Mesh
 from one2345.objects.topology import count_edges, is_degenerate, label_components, weld
 
-# A point inside a closed component has winding number 1; on its surface 0.5. Beyond this it is inside, not touching.
+# A point inside a closed component has winding number 1; on its surface 0.5. Beyond this it is inside, not
+# touching.
 ENCLOSED = 0.75
 
 
 def drop_enclosed(mesh: Mesh) -> tuple[Mesh, int]:
     """The mesh without the components that light cannot reach, and how many those were.
 
-    A component is dropped if all its vertices and face centres lie inside one closed other component. (Contents
-    of an open container stay: light reaches them.) Vertices are kept, so indices do not change.
+    A component is dropped if all its vertices and face centres lie inside one closed other component.
+    (Contents of an open container stay: light reaches them.) Vertices are kept, so indices do not change.
     """
     welded = weld(mesh)
     component, count = label_components(welded)
@@ -33,7 +34,7 @@ def drop_enclosed(mesh: Mesh) -> tuple[Mesh, int]:
     good = ~is_degenerate(welded)
     _, open_edges, _ = count_edges(welded[good], component[good], count)
     enclosed = np.zeros(count, dtype=bool)
-    for container in np.flatnonzero(open_edges == 0):
+    for container in np.flatnonzero(open_edges == 0).tolist():
         within = (lower > lower[container]).all(-1) & (upper < upper[container]).all(-1) & ~enclosed
         if within.any():
             enclosed |= _inside(mesh, component, container, within)
@@ -45,7 +46,7 @@ def drop_enclosed(mesh: Mesh) -> tuple[Mesh, int]:
 def _inside(
     mesh: Mesh, component: NDArray, container: int, candidates: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """(c,) which of the candidate components (c,) lie inside the component `container` with all their points."""
+    """(c,) which candidate components (c,) lie inside the component `container` with all their points."""
     chosen = np.flatnonzero(candidates[component])
     corners = mesh.vertices[mesh.faces[chosen]]
     points = np.concatenate([corners, corners.mean(1, keepdims=True)], 1).reshape(-1, 3)

@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 
 # Embree works in float32: the mesh is brought to about this size around the origin for it.
 _EMBREE_EDGE = 100.0
+# A point is inside where the winding number exceeds this.
+INSIDE = 0.5
 # Accuracy of the hierarchical winding number: clusters further away than this many radii are approximated.
 _WINDING_ACCURACY = 2.0
 
@@ -40,8 +42,8 @@ class Backend(Protocol):
         """Distance (p,), face (p,) and closest point (p, 3)."""
         ...
 
-    def winding(self, points: Floats) -> Floats:
-        """Generalised winding number (p,)."""
+    def inside(self, points: Floats) -> NDArray[np.bool_]:
+        """Whether the generalised winding number exceeds 0.5, (p,)."""
         ...
 
 
@@ -67,21 +69,25 @@ class CpuBackend:
         return Hits(face, weights)
 
     def closest(self, points: Floats) -> tuple[Floats, Ints, Floats]:
+        """Distance (p,), face (p,) and closest point (p, 3), in float64."""
         if "tree" not in self._built:
             tree = igl.AABB()
             tree.init(self.vertices, self.faces)
             self._built["tree"] = tree
-        squared, face, closest = self._built["tree"].squared_distance(
-            self.vertices, self.faces, _points(points)
-        )
+        found = self._built["tree"].squared_distance(self.vertices, self.faces, _points(points))
+        squared, face, closest = (np.asarray(x) for x in found)
         return np.sqrt(squared), face, closest
 
+    def inside(self, points: Floats) -> NDArray[np.bool_]:
+        return self.winding(points) > INSIDE
+
     def winding(self, points: Floats) -> Floats:
+        """Generalised winding number (p,), to about 2e-3."""
         if "winding" not in self._built:
             hierarchy = igl.FastWindingNumberBVH()
             hierarchy.init(self.vertices, self.faces, 2)
             self._built["winding"] = hierarchy
-        return self._built["winding"].winding_number(_points(points), _WINDING_ACCURACY)
+        return np.asarray(self._built["winding"].winding_number(_points(points), _WINDING_ACCURACY))
 
     def _scene(self) -> tuple[EmbreeScene, Floats, float]:
         if "scene" not in self._built:
@@ -99,7 +105,7 @@ class CpuBackend:
 
 
 def ray_weights(corners: Floats, origins: Floats, directions: Floats) -> Floats:
-    """Barycentric weights (r, 3) of where rays meet the planes of triangles (r, 3, 3), clipped to the triangles."""
+    """Barycentric weights (r, 3) of where rays meet triangles (r, 3, 3), clipped to the triangles."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     across = np.cross(directions, second)
     determinant = np.einsum("ri,ri->r", first, across)
@@ -112,7 +118,7 @@ def ray_weights(corners: Floats, origins: Floats, directions: Floats) -> Floats:
 
 
 def point_weights(corners: Floats, points: Floats) -> Floats:
-    """Barycentric weights (p, 3) of points (p, 3) on triangles (p, 3, 3); 1/3 each on triangles without area."""
+    """Barycentric weights (p, 3) of points (p, 3) on triangles (p, 3, 3); 1/3 each where there is no area."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     offset = points - corners[:, 0]
     aa, ab, bb = (np.einsum("pi,pi->p", x, y) for x, y in ((first, first), (first, second), (second, second)))

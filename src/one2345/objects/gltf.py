@@ -19,7 +19,7 @@ _PREFIX = "material:"
 
 @dataclass(frozen=True)
 class GltfMaterial:
-    """Base colour of one material: linear factor (3,), whether a texture is named, and how its uv is transformed."""
+    """Base colour of a material: linear factor (3,), whether it names a texture, how uv is transformed."""
 
     factor: tuple[float, float, float]
     textured: bool
@@ -27,7 +27,7 @@ class GltfMaterial:
     transform: dict[str, Any]
 
     def apply(self, uv: NDArray[np.floating]) -> NDArray[np.float64]:
-        """uv (n, 2), v up, under KHR_texture_transform (scale, then rotate, then move, in v-down coordinates)."""
+        """uv (n, 2), v up, under KHR_texture_transform: scaled, rotated, moved in v-down coordinates."""
         u, v = np.asarray(uv, dtype=np.float64).T
         if not self.transform:
             return np.stack([u, v], -1)
@@ -53,7 +53,7 @@ def read_header(data: bytes) -> dict[str, Any]:
 
 
 def name_materials(data: bytes) -> bytes:
-    """The same file with every material named by its index, so that a loaded material can be found in the header."""
+    """The same file with every material named by its index, so that it can be found in the header again."""
     header = read_header(data)
     for index, material in enumerate(header.get("materials", [])):
         material["name"] = f"{_PREFIX}{index}"

@@ -23,7 +23,8 @@ from one2345.objects.references import FolderResolver
 from one2345.objects.texture import linear_to_srgb
 
 FORMATS = ("glb", "gltf", "obj", "ply", "stl", "off")
-# glTF is y up by definition, OBJ by custom, PLY as one2345 writes it. STL and OFF come from CAD, where z is up.
+# glTF is y up by definition, OBJ by custom, PLY as one2345 writes it. STL and OFF come from CAD, where z is
+# up.
 Y_UP_FORMATS = ("glb", "gltf", "obj", "ply")
 
 
@@ -38,7 +39,8 @@ def load_mesh(
     `up` is the file's upward axis; "auto" takes y for glTF, OBJ and PLY, z for STL and OFF.
 
     Raises InputError that names the file and the cause: not there, not readable, cut short, no faces, NaN
-    coordinates, indices out of range, references that leave the folder. Warns (MeshWarning) of missing textures.
+    coordinates, indices out of range, references that leave the folder. Warns (MeshWarning) of missing
+    textures.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -103,8 +105,9 @@ def _read(data: bytes, kind: str, resolver: FolderResolver) -> trimesh.Scene:
         raise InputError(f"refers to {error}, which is not in its folder") from error
     except MemoryError:
         raise
-    # Damaged files fail inside trimesh's parsers in every way that Python knows (IndexError, KeyError, struct.error,
-    # AssertionError, ...), so this boundary turns all of them into one error that keeps the cause.
+    # Damaged files fail inside trimesh's parsers in every way that Python knows (IndexError, KeyError,
+    # struct.error, AssertionError, ...), so this boundary turns all of them into one error that keeps the
+    # cause.
     except Exception as error:
         if resolver.refused:
             raise InputError(f"reference {'; '.join(resolver.refused)}") from error
@@ -121,7 +124,7 @@ def _part(geometry: trimesh.Trimesh, matrix: NDArray[np.float64], header: dict[s
     vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
     if np.linalg.det(matrix[:3, :3]) < 0:
         faces = faces[:, ::-1]
-    visual = geometry.visual
+    visual: Any = geometry.visual
     if visual.kind == "face":
         colours = np.repeat(np.asarray(visual.face_colors)[:, :3] / 255.0, 3, axis=0)
         if np.linalg.det(matrix[:3, :3]) < 0:
@@ -142,7 +145,7 @@ def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: A
     described = None if header is None else gltf.material_of(header, material.name)
     colours = None
     if described is not None:
-        image, tint = material.baseColorTexture, tuple(linear_to_srgb(described.factor).tolist())
+        image, tint = material.baseColorTexture, _rgb(linear_to_srgb(described.factor))
         if described.textured and image is None:
             warnings.warn(
                 "a base colour texture cannot be read; its part is plain", MeshWarning, stacklevel=4
@@ -156,11 +159,7 @@ def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: A
     else:
         image = getattr(material, "image", None) or getattr(material, "baseColorTexture", None)
         diffuse = getattr(material, "diffuse", None)
-        tint = (
-            None
-            if image is not None or diffuse is None
-            else tuple((np.asarray(diffuse)[:3] / 255.0).tolist())
-        )
+        tint = None if image is not None or diffuse is None else _rgb(np.asarray(diffuse)[:3] / 255.0)
     if uv is not None and (len(uv) != len(vertices) or not np.isfinite(uv).all()):
         raise InputError("texture coordinates are NaN, infinite or not one per vertex")
     if image is not None and uv is None:
@@ -174,6 +173,11 @@ def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: A
         colours = linear_to_srgb(colours[:, :3] / scale)
         colours = None if (colours > 0.999).all() else colours
     return Part(vertices, faces, uv if image is not None else None, _pixels(image), colours, tint)
+
+
+def _rgb(values: NDArray[np.floating]) -> tuple[float, float, float]:
+    red, green, blue = (float(x) for x in values)
+    return red, green, blue
 
 
 def _pixels(image: Image.Image | None) -> NDArray[np.uint8] | None:

@@ -26,12 +26,14 @@ RAY_CHUNK = 1 << 18
 class MeshObject:
     """A triangle mesh behind the interface of `Object3D`.
 
-    mesh: in world axes (z up). normalise: move the bounding box's centre to the origin and scale its longest edge to
-    0.8. shading: strength of the Lambert shading of renders, 0 for albedo. antialias: rays per pixel edge for colour
-    and mask (depth and normal always come from the pixel's centre). backend: "cpu" (Embree, libigl) or "warp" (CUDA).
+    mesh: in world axes (z up). normalise: move the bounding box's centre to the origin and scale its longest
+    edge to 0.8. shading: strength of the Lambert shading of renders, 0 for albedo. antialias: rays per pixel
+    edge for colour and mask (depth and normal always come from the pixel's centre). backend: "cpu" (Embree,
+    libigl) or "warp" (CUDA).
 
-    Faces are turned outwards and enclosed components dropped first (sealed cavities are inside); `report` tells what
-    was done. Warns (MeshWarning) unless the labels are exact. Raises InputError for a mesh without faces or extent.
+    Faces are turned outwards and enclosed components dropped first (sealed cavities are inside); `report`
+    tells what was done. Warns (MeshWarning) unless the labels are exact. Raises InputError for a mesh without
+    faces or extent.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class MeshObject:
         self.shading = shading
         self.antialias = antialias
         self.backend = make_backend(self.mesh, backend)
-        self.report: MeshReport = assess(self.mesh, dropped=dropped, turned=turned, backend=self.backend)
+        self.report: MeshReport = assess(self.mesh, dropped=dropped, turned=turned)
         self._normals = self.mesh.face_normals()
         if self.report.label_quality != "exact":
             reasons = "; ".join(self.report.reasons)
@@ -70,7 +72,7 @@ class MeshObject:
         """Exact distance (...,) to the triangles, negative where the winding number exceeds 0.5; float32."""
         flat = _flat(points)
         distance = self.backend.closest(flat)[0]
-        signed = np.where(self.backend.winding(flat) > 0.5, -distance, distance)
+        signed = np.where(self.backend.inside(flat), -distance, distance)
         return _like(signed.reshape(points.shape[:-1]), points)
 
     def colour(self, points: torch.Tensor) -> torch.Tensor:
@@ -81,7 +83,7 @@ class MeshObject:
 
     def occupancy(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
         """(p,) whether points (p, 3) are inside."""
-        return self.backend.winding(np.asarray(points, dtype=np.float64)) > 0.5
+        return self.backend.inside(np.asarray(points, dtype=np.float64))
 
     def sample_surface(self, n: int, *, seed: int) -> SurfaceSamples:
         """n points uniform by area, with the normals of their faces and their albedo."""
@@ -97,7 +99,7 @@ class MeshObject:
         return SurfaceSamples(*(torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in values))
 
     def render(self, cameras: Cameras) -> Render:
-        """Pictures from cameras (v,): colour over white, z-depth, alpha, world normals turned towards the camera."""
+        """Pictures from cameras (v,): colour over white, z-depth, alpha, normals that face the camera."""
         if self.antialias == 1:
             return self._render_centres(cameras)
         height, width = cameras.size
@@ -162,14 +164,15 @@ class MeshObject:
 
 
 def occupancy(mesh: Mesh, points: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(p,) whether points (p, 3) lie inside a mesh: generalised winding number above 0.5, sealed cavities inside.
+    """(p,) whether points (p, 3) lie inside a mesh: winding number above 0.5, sealed cavities inside.
 
-    The mesh is taken as it stands (not normalised); it may be open. Any mesh: a prediction as well as a truth.
+    The mesh is taken as it stands (not normalised); it may be open. Any mesh: a prediction as well as a
+    truth.
     """
     kept = solid(mesh)[0]
     if kept.is_empty:
         return np.zeros(len(points), dtype=bool)
-    return CpuBackend(kept.vertices, kept.faces).winding(np.asarray(points, dtype=np.float64)) > 0.5
+    return CpuBackend(kept.vertices, kept.faces).inside(np.asarray(points, dtype=np.float64))
 
 
 def make_backend(mesh: Mesh, name: str) -> Backend:
@@ -177,8 +180,12 @@ def make_backend(mesh: Mesh, name: str) -> Backend:
     if name == "cpu":
         return CpuBackend(mesh.vertices, mesh.faces)
     if name == "warp":
-        from one2345.objects.warp_backend import WarpBackend
-
+        try:
+            from one2345.objects.warp_backend import WarpBackend
+        except ImportError as error:
+            raise InputError(
+                "backend='warp' needs Warp: pip install 'one2345[cuda]', or use backend='cpu'"
+            ) from error
         return WarpBackend(mesh.vertices, mesh.faces)
     raise InputError(f"backend={name!r}: use 'cpu' or 'warp'")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from one2345.geometry import Mesh
 from one2345.objects.cavities import drop_enclosed
-from one2345.objects.cpu_backend import Backend, CpuBackend
+from one2345.objects.cpu_backend import CpuBackend
 from one2345.objects.topology import count_edges, is_degenerate, label_components, oriented, weld
 
 # A winding number this far from a whole number leaves the side in doubt.
@@ -32,10 +32,10 @@ class MeshReport:
 
     faces, components: after repair. dropped_enclosed: components left out because another encloses them.
     turned_faces: faces whose orientation was corrected. closed: every edge is used an even number of times.
-    open_edge_fraction: share of the edges that are not. consistent: the faces form cycles, so that winding numbers
-    are whole. doubtful: share of probe points (half near the surface, half anywhere in the box) whose winding number
-    is more than 0.25 from a whole one. label_quality: "exact" (closed, consistent), "approximate" (few doubtful
-    probes) or "unreliable"; reasons: why it is not exact.
+    open_edge_fraction: share of the edges that are not. consistent: the faces form cycles, so that winding
+    numbers are whole. doubtful: share of probe points (half near the surface, half anywhere in the box) whose
+    winding number is more than 0.25 from a whole one. label_quality: "exact" (closed, consistent),
+    "approximate" (few doubtful probes) or "unreliable"; reasons: why it is not exact.
     """
 
     faces: int
@@ -66,13 +66,13 @@ def report(mesh: Mesh) -> MeshReport:
     return assess(kept, dropped=dropped, turned=turned)
 
 
-def assess(mesh: Mesh, *, dropped: int, turned: int, backend: Backend | None = None) -> MeshReport:
+def assess(mesh: Mesh, *, dropped: int, turned: int) -> MeshReport:
     """The verdict on a mesh that `solid` has made."""
     welded = weld(mesh)
     welded = welded[~is_degenerate(welded)]
     component, count = label_components(welded)
     edges, open_edges, unbalanced = (int(x.sum()) for x in count_edges(welded, component, count))
-    doubtful = _doubtful(mesh, backend or CpuBackend(mesh.vertices, mesh.faces)) if edges else 1.0
+    doubtful = _doubtful(mesh) if edges else 1.0
     reasons = []
     if open_edges:
         reasons.append(f"{open_edges} of {edges} edges are open")
@@ -103,7 +103,7 @@ def assess(mesh: Mesh, *, dropped: int, turned: int, backend: Backend | None = N
     )
 
 
-def _doubtful(mesh: Mesh, backend: Backend, probes: int = 4096) -> float:
+def _doubtful(mesh: Mesh, probes: int = 4096) -> float:
     """Share of the probes whose winding number is far from a whole number."""
     random = np.random.default_rng(0)
     lower, upper = mesh.bounds
@@ -116,5 +116,5 @@ def _doubtful(mesh: Mesh, backend: Backend, probes: int = 4096) -> float:
     near = (
         np.einsum("pk,pki->pi", weights, mesh.vertices[mesh.faces[face]]) + side * mesh.face_normals()[face]
     )
-    winding = backend.winding(np.concatenate([anywhere, near]))
+    winding = CpuBackend(mesh.vertices, mesh.faces).winding(np.concatenate([anywhere, near]))
     return float((np.abs(winding - np.rint(winding)) > DOUBT).mean())

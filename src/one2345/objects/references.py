@@ -1,4 +1,4 @@
-"""Files that a mesh file refers to (buffers, images, material libraries), read only inside the mesh's own folder."""
+"""Files that a mesh refers to (buffers, images, material libraries), read only inside its own folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from one2345.errors import InputError
 
 
 class FolderResolver(Resolver):
-    """Gives trimesh the files beside a mesh. `root` (default: the mesh's folder) is the outermost allowed folder.
+    """Gives trimesh the files beside a mesh. `root` is the outermost folder allowed (default: the same).
 
-    trimesh swallows what `get` raises for images and material libraries; so refusals and missing files are kept in
-    `refused` and `missing`, and the loader looks there afterwards.
+    trimesh swallows what `get` raises for images and material libraries; so refusals and missing files are
+    kept in `refused` and `missing`, and the loader looks there afterwards.
     """
 
     def __init__(self, path: Path, root: Path | None = None) -> None:
@@ -25,7 +25,7 @@ class FolderResolver(Resolver):
         self.missing: list[str] = []
 
     def locate(self, name: str) -> Path:
-        """The file of a reference; InputError if it is a URL, absolute, leaves the folder, or is not there."""
+        """The file of a reference. InputError if it leaves the folder, FileNotFoundError if it is missing."""
         text = name.strip().strip('"')
         reason = _forbidden(text)
         candidates = [text] if unquote(text) == text else [text, unquote(text)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 def sample_texture(texture: NDArray[np.uint8], uv: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -30,9 +30,8 @@ def sample_texture(texture: NDArray[np.uint8], uv: NDArray[np.floating]) -> NDAr
     return ((upper * (1 - fy) + lower * fy) / 255.0).astype(np.float32)
 
 
-def linear_to_srgb(linear: NDArray[np.floating]) -> NDArray[np.float64]:
+def linear_to_srgb(linear: ArrayLike) -> NDArray[np.float64]:
     """The sRGB transfer function (IEC 61966-2-1), elementwise on [0, 1]."""
-    linear = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
-    return np.where(
-        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-12) ** (1 / 2.4) - 0.055
-    )
+    values = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
+    curved = 1.055 * np.maximum(values, 1e-12) ** (1 / 2.4) - 0.055
+    return np.where(values <= 0.0031308, 12.92 * values, curved)

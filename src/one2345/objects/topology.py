@@ -1,7 +1,6 @@
-"""Combinatorics of a triangle mesh with seams: welding, open edges, components, a consistent orientation."""
+"""Combinatorics of a triangle mesh with seams: welding, open edges, components, orientation."""
 
 from __future__ import annotations
-
 
 import igl
 import numpy as np
@@ -59,10 +58,11 @@ def is_degenerate(welded: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def oriented(mesh: Mesh) -> tuple[Mesh, int]:
-    """The mesh with faces turned outwards, without degenerate faces, and the number of faces that were turned.
+    """The mesh with faces turned outwards, without degenerate faces; and how many faces were turned.
 
-    Neighbours are made to agree where they do not; then every closed component with negative volume is turned, and
-    all open components together if their volume is negative as a whole. Open sheets keep the file's orientation.
+    Neighbours are made to agree where they do not; then every closed component with negative volume is
+    turned, and all open components together if their volume is negative as a whole. Open sheets keep the
+    file's orientation.
     """
     welded = weld(mesh)
     good = ~is_degenerate(welded)
@@ -94,8 +94,9 @@ def oriented(mesh: Mesh) -> tuple[Mesh, int]:
 
 def _disagreeing(welded: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(m,) faces to turn so that neighbours agree; the minority of each patch turns."""
-    agreed, patch = igl.bfs_orient(np.ascontiguousarray(welded))
-    # bfs_orient reverses a face by reversing its corners, so comparing the cyclic order tells which were turned.
+    agreed, patch = (np.asarray(x) for x in igl.bfs_orient(np.ascontiguousarray(welded)))
+    # bfs_orient reverses a face by reversing its corners, so comparing the cyclic order tells which were
+    # turned.
     start = np.argmax(agreed == welded[:, :1], axis=1)
     turned = np.take_along_axis(agreed, ((start + 1) % 3)[:, None], 1)[:, 0] != welded[:, 1]
     share = np.bincount(patch, weights=turned) / np.bincount(patch)
