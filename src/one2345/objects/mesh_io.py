@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from one2345.geometry import Mesh
 from one2345.geometry.conventions import z_up_from_y_up
 from one2345.objects import gltf
 from one2345.objects.atlas import Part, join
+from one2345.objects.file_checks import CHECKS
 from one2345.objects.quality import MeshWarning
 from one2345.objects.references import FolderResolver
 from one2345.objects.texture import linear_to_srgb
@@ -77,8 +77,8 @@ def _parts(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:
     if kind in ("glb", "gltf"):
         header = gltf.read_header(data)
         data = gltf.name_materials(data)
-    elif kind == "stl":
-        _check_stl(data)
+    elif kind in CHECKS:
+        CHECKS[kind](data)
     scene = _read(data, kind, resolver)
     if resolver.refused:
         raise InputError(f"reference {'; '.join(resolver.refused)}")
@@ -204,19 +204,3 @@ def _check_geometry(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> 
         raise InputError(
             f"a face index is out of range: {faces.min()}..{faces.max()} for {len(vertices)} vertices"
         )
-
-
-def _check_stl(data: bytes) -> None:
-    """A binary STL states its size, but a short one could pass as text."""
-    if data[:5].lower() == b"solid" and b"facet" in data[:1024]:
-        if b"endsolid" not in data[-1024:].lower():
-            raise InputError("truncated: the text ends before 'endsolid'")
-    elif len(data) < 84:
-        raise InputError(f"truncated: {len(data)} bytes are too few for a binary STL")
-    elif len(data) < 84 + 50 * (count := struct.unpack_from("<I", data, 80)[0]):
-        raise InputError(
-            f"truncated: {count} triangles need {84 + 50 * count} bytes, the file has {len(data)}"
-        )
-
-
-__all__ = ["FORMATS", "Y_UP_FORMATS", "load_mesh"]
