@@ -49,11 +49,17 @@ class BlendNet(nn.Module):
         self.base = nn.Sequential(
             nn.Linear(geometry_channels + 3 * channels, hidden), nn.ELU(), nn.Linear(hidden, width), nn.ELU()
         )
-        self.visibility = nn.Sequential(nn.Linear(width, width), nn.ELU(), nn.Linear(width, width + 1), nn.ELU())
+        self.visibility = nn.Sequential(
+            nn.Linear(width, width), nn.ELU(), nn.Linear(width, width + 1), nn.ELU()
+        )
         self.visibility2 = nn.Sequential(nn.Linear(width, width), nn.ELU(), nn.Linear(width, 1))
         first, second = logit_hidden
         self.logit = nn.Sequential(
-            nn.Linear(width + 1 + DIRECTION, first), nn.ELU(), nn.Linear(first, second), nn.ELU(), nn.Linear(second, 1)
+            nn.Linear(width + 1 + DIRECTION, first),
+            nn.ELU(),
+            nn.Linear(first, second),
+            nn.ELU(),
+            nn.Linear(second, 1),
         )
         for block in (self.base, self.visibility, self.visibility2, self.logit):
             for layer in block:
@@ -67,7 +73,9 @@ class BlendNet(nn.Module):
         geometry: (b, p, g). view_features: (b, v, p, 3 + f), colour first. directions: (b, v, p, 4), see
         `view_directions`. visible: (b, v, p) bool. A point that no view sees gets the mean colour of all views.
         """
-        return (self.weights(geometry, view_features, directions, visible)[..., None] * view_features[..., :RGB]).sum(1)
+        return (
+            self.weights(geometry, view_features, directions, visible)[..., None] * view_features[..., :RGB]
+        ).sum(1)
 
     def weights(self, geometry: Tensor, view_features: Tensor, directions: Tensor, visible: Tensor) -> Tensor:
         """Blending weights (b, v, p), summing to 1 over the views; arguments as in `forward`."""
@@ -82,7 +90,9 @@ class BlendNet(nn.Module):
         )
         return torch.cat([self._weights(*part) for part in parts], 2)
 
-    def _weights(self, geometry: Tensor, view_features: Tensor, directions: Tensor, visible: Tensor) -> Tensor:
+    def _weights(
+        self, geometry: Tensor, view_features: Tensor, directions: Tensor, visible: Tensor
+    ) -> Tensor:
         seen = visible[..., None].to(geometry.dtype)
         weight = self.anti_alias(directions, visible)[..., None]
         features = view_features + self.direction(directions)

@@ -97,7 +97,6 @@ def render_rays(
     Sample positions carry no gradient; the field's distance and gradient are asked for once, at the mid-points.
     """
     settings = settings or RenderSettings()
-    b, r = near.shape
     hit = far > near
     near, far = (torch.where(hit, x, torch.zeros_like(x)).detach() for x in (near, far))
 
@@ -117,11 +116,13 @@ def render_rays(
         points = points_at(middles)
 
     sdf, gradient = field.sdf_and_gradient(points.flatten(1, 2))
-    sdf, gradient = sdf.reshape(b, r, -1), gradient.reshape(b, r, -1, 3)
+    sdf, gradient = sdf.reshape(middles.shape), gradient.reshape(points.shape)
     cosine = (gradient * directions[..., None, :]).sum(-1)
     alpha = neus_alpha(sdf, cosine, deltas, inv_s, anneal) * hit[..., None]
     weights = weights_from_alpha(alpha)
-    colours = composite(field, points, -directions, weights, settings.colour_eps, settings.min_views, background)
+    colours = composite(
+        field, points, -directions, weights, settings.colour_eps, settings.min_views, background
+    )
     unit = torch.nn.functional.normalize(gradient, dim=-1, eps=1e-6)
     return RayRender(
         rgb=colours.rgb,

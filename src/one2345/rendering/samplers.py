@@ -64,9 +64,7 @@ def importance_weights(t: Tensor, sdf: Tensor, inv_s: float) -> Tensor:
 
 
 @torch.no_grad()
-def hierarchical(
-    sdf: Callable[[Tensor], Tensor], t: Tensor, *, fine: int, inv_s: Sequence[float]
-) -> Tensor:
+def hierarchical(sdf: Callable[[Tensor], Tensor], t: Tensor, *, fine: int, inv_s: Sequence[float]) -> Tensor:
     """Ascending distances (..., n + fine): the given t (..., n) and len(inv_s) rounds of importance samples.
 
     sdf: signed distance (..., m) at distances (..., m). inv_s: the fixed sharpness of each round;

@@ -50,7 +50,8 @@ def render_views(
     rgb = origins.new_full((objects, count, 3), background)
     normal = origins.new_zeros(objects, count, 3)
     t, mask = origins.new_zeros(objects, count), origins.new_zeros(objects, count)
-    for pixels in hit.any(0).nonzero()[:, 0].split(chunk):
+    wanted = hit.any(0).nonzero()[:, 0]
+    for pixels in wanted.split(chunk) if len(wanted) else ():
         part = render_rays(
             field,
             origins[:, pixels],
