@@ -1,4 +1,4 @@
-"""Render meshes or analytic shapes into the views format: the same run() as `python -m one2345.cli.prepare`."""
+"""Render meshes or analytic shapes as posed views: the same run() as `python -m one2345.cli.prepare`."""
 
 from one2345.cli.prepare import run
 

@@ -1,7 +1,7 @@
 """The two kinds of contract that pyproject.toml states: which room imports which, and who may use a library.
 
-import-linter's own kinds would need the complement of every allowed set, spelled out once per room. These take
-what the design says, let rooms that do not exist yet be named, and break when a room has no line.
+import-linter's own kinds would need the complement of every allowed set, spelled out once per room. These
+take what the design says, let rooms that do not exist yet be named, and break when a room has no line.
 """
 
 from typing import cast
@@ -29,7 +29,7 @@ def room(module: str) -> str:
 
 
 class ArrowsContract(Contract):
-    """Each line `room: a b` lets the room import a, b, itself and the rooms that are `open`; `*` is any room."""
+    """Each line `room: a b` lets the room import a, b, itself and the open rooms; `*` is any room."""
 
     open_rooms = fields.ListField(subfield=fields.StringField())
     arrows = fields.ListField(subfield=fields.StringField())
@@ -59,7 +59,7 @@ class ArrowsContract(Contract):
 
 
 class LibrariesContract(Contract):
-    """Each line `library: a b.c` keeps imports of the library to room a and module b.c; none named, nowhere."""
+    """Each line `library: a b.c` keeps the library to room a and module b.c; none named, nowhere."""
 
     libraries = fields.ListField(subfield=fields.StringField())
 

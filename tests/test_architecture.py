@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
 from tests.import_contracts import parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +25,7 @@ DISTRIBUTION = {
     "yaml": "pyyaml",
     "hydra": "hydra-core",
 }
-# Imported where present, never required: kaolin, and libraries that only describe themselves for type checkers.
+# Imported where present, never required.
 NOT_DECLARED = {"kaolin"}
 
 

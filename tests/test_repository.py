@@ -7,6 +7,7 @@ import sys
 import tomllib
 import zipfile
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_torch_is_pinned() -> None:
 
 
 def test_torchvision_is_no_dependency() -> None:
-    everything = PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+    everything = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
     names = {canonicalize_name(Requirement(line).name) for line in everything} | set(pins())
     assert not {"torchvision", "kaolin"} & names
     assert set(PROJECT["optional-dependencies"]) == {"cuda", "preprocess", "demo", "bench", "docs", "dev"}
@@ -188,7 +189,7 @@ def test_package_imports_light() -> None:
 
 
 def test_wheel_holds_the_package_and_its_configuration(tmp_path: Path) -> None:
-    """Built, unpacked in another folder and imported from there, it finds the configuration that it carries."""
+    """Built, unpacked in another folder and imported from there, it finds the configuration it carries."""
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     done = subprocess.run(build, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
