@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..geometry import Box, Cameras, hull_sdf, mask_distance
+from ..rendering import Variance
 from .blend_net import BlendNet, view_directions
 from .cost_volume import lift, sampling_grid
 from .feature_net import FeatureNet
@@ -41,6 +42,10 @@ class ReconstructedField:
     def sdf_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Signed distance (b, p) and its world gradient (b, p, 3)."""
         return self.sdf_net.sdf_and_gradient(points, self.volume)
+
+    def prior(self, points: Tensor) -> Tensor:
+        """Signed distance (b, p) that the network started from: the soft visual hull's."""
+        return self.volume.lookup(points)[..., -1]
 
     def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Blended source colours (b, p, 3) at points (b, p, 3), and how many views see each point (b, p).
@@ -83,6 +88,7 @@ class Reconstructor(nn.Module):
     share of views that see a voxel; a 3D U-Net turns that into shape features. The SDF starts at the
     hull and learns a residual; colours are blended from the source views.
 
+    variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull.
     hull_range: world distance at which the hull's field is clipped as an input of the network.
     """
@@ -96,6 +102,7 @@ class Reconstructor(nn.Module):
         volume_net: VolumeNet,
         sdf_net: SdfNet,
         blend_net: BlendNet,
+        variance: Variance | None = None,
         hull_tolerance: float = 0.0,
         hull_range: float = 0.1,
     ) -> None:
@@ -105,6 +112,7 @@ class Reconstructor(nn.Module):
         self.volume_net = volume_net
         self.sdf_net = sdf_net
         self.blend_net = blend_net
+        self.variance = variance or Variance()
         self.hull_tolerance = hull_tolerance
         self.hull_range = hull_range
 

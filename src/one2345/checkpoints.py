@@ -1,0 +1,122 @@
+"""Weights with the configuration that builds their network: saving, finding, loading.
+
+Two kinds of file: a training checkpoint (`*.ckpt`, tensors and plain values only, so that it loads with
+`weights_only=True`) and a release (`*.safetensors`, the configuration in its metadata). Both carry the plain
+configuration of the model; it may name only allow-listed targets.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .build import build
+from .errors import CheckpointError, InputError
+from .models import Reconstructor
+from .paths import PACKAGE
+
+FORMAT = "one2345-reconstructor/1"
+PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
+KEY = "one2345"
+PREFIX = "model."
+
+
+def load_reconstructor(path: str | Path) -> tuple[Reconstructor, dict[str, Any]]:
+    """The network in evaluation mode and the record that came with it (`model`, its configuration, and notes).
+
+    path: `pretrained`, a `.safetensors` release, a `.ckpt` or a run folder (its best checkpoint, else its last).
+    Raises CheckpointError naming the file and what is wrong: missing, damaged, not ours, of another model.
+    """
+    file = find_checkpoint(path)
+    state, record = _read_release(file) if file.suffix == ".safetensors" else _read_training(file)
+    try:
+        model = build(record["model"])
+    except InputError as error:
+        raise CheckpointError(f"{file}: its model configuration can't be built: {error}") from error
+    if not isinstance(model, Reconstructor):
+        raise CheckpointError(f"{file}: holds a {type(model).__name__}, not a reconstruction network")
+    _load_state(model, state, file)
+    return model.eval(), record
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The weights file that `path` means; see `load_reconstructor`."""
+    if str(path) == "pretrained":
+        file = PRETRAINED
+    else:
+        file = Path(path)
+        if file.is_dir():
+            folder = file / "checkpoints" if (file / "checkpoints").is_dir() else file
+            found = [folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()]
+            if not found:
+                raise CheckpointError(f"{file}: no best.ckpt or last.ckpt in this folder or in its checkpoints/")
+            file = found[0]
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such checkpoint; give a .ckpt, a .safetensors, a run folder or 'pretrained'")
+    return file
+
+
+def save_release(path: Path, model: Reconstructor, record: Mapping[str, Any]) -> None:
+    """Write weights and record as one safetensors file; `record` needs the plain `model` configuration."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {"format": FORMAT, "record": json.dumps(dict(record), sort_keys=True)}
+    aside = path.with_name(path.name + ".partial")
+    save_file(state, aside, metadata=metadata)
+    aside.replace(path)
+
+
+def training_record(model_config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training checkpoint stores under the key `one2345`."""
+    return {"format": FORMAT, "model": dict(model_config)}
+
+
+def _read_release(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(file, framework="pt") as reader:
+            metadata = reader.metadata() or {}
+            state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: damaged or not a safetensors file ({error})") from error
+    _check_format(metadata.get("format"), file)
+    return state, json.loads(metadata["record"])
+
+
+def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{file}: damaged, or holds more than tensors and plain values ({reason})") from error
+    record = content.get(KEY) if isinstance(content, dict) else None
+    _check_format(record.get("format") if isinstance(record, dict) else None, file)
+    state = {n.removeprefix(PREFIX): t for n, t in content["state_dict"].items() if n.startswith(PREFIX)}
+    return state, record
+
+
+def _check_format(found: object, file: Path) -> None:
+    if found != FORMAT:
+        raise CheckpointError(f"{file}: not weights of this project's reconstruction network (format {found!r})")
+
+
+def _load_state(model: Reconstructor, state: Mapping[str, Tensor], file: Path) -> None:
+    expected = model.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unknown {name}" for name in state if name not in expected]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise CheckpointError(f"{file}: weights of another model: {shown}")
+    model.load_state_dict(dict(state))

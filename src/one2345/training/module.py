@@ -1,0 +1,104 @@
+"""The LightningModule that trains the reconstruction network: one step reads from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from ..checkpoints import KEY, training_record
+from ..data.batch import SceneBatch
+from ..geometry import evaluation_box
+from ..losses import WeightedLosses
+from ..models import ReconstructedField, Reconstructor
+from ..rendering import render_views
+from .optim import AdamCosine
+from .terms import StepTerms, TermSettings
+
+
+class ReconstructionModule(pl.LightningModule):
+    """Trains `model` by `loss`.
+
+    anneal_steps: over which NeuS's slope rule goes from forgiving to strict (0: strict from the start).
+    model_config: plain configuration of the model, stored in every checkpoint so that it can be built again.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Reconstructor,
+        loss: WeightedLosses,
+        optim: AdamCosine,
+        terms: TermSettings | None = None,
+        anneal_steps: int = 0,
+        model_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.optim = optim
+        self.terms = terms or TermSettings()
+        self.anneal_steps = anneal_steps
+        self.model_config = model_config
+
+    def field(self, batch: SceneBatch) -> ReconstructedField:
+        """The field that the network makes of the batch's source views."""
+        return self.model(batch.images, batch.masks, batch.cameras)
+
+    def anneal(self, step: int) -> float:
+        """Share of NeuS's strict slope rule at a step."""
+        return min(1.0, step / self.anneal_steps) if self.anneal_steps else 1.0
+
+    def losses(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss () and its unweighted terms at a step."""
+        terms = StepTerms(
+            self.field(batch),
+            batch,
+            inv_s=self.model.variance(),
+            anneal=self.anneal(step),
+            settings=self.terms,
+        )
+        return self.loss(terms.functions(), step)
+
+    def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
+        total, terms = self.losses(batch, self.global_step)
+        self.log("loss/total", total, batch_size=len(batch.ids))
+        self.log_dict({f"loss/{name}": value for name, value in terms.items()}, batch_size=len(batch.ids))
+        self.log("train/inv_s", self.model.variance().detach())
+        return total
+
+    def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
+        field = self.field(batch)
+        truth = batch.occupancy_64.flatten(1)
+        points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
+        predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
+        hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
+        options = {"batch_size": len(batch.ids), "sync_dist": True, "on_epoch": True, "on_step": False}
+        self.log("val/iou", _iou(predicted, truth), prog_bar=True, **options)
+        self.log("val/hull_iou", _iou(hull, truth), **options)
+        self.log("val/psnr", self._psnr(field, batch), **options)
+
+    def _psnr(self, field: ReconstructedField, batch: SceneBatch, size: int = 64) -> Tensor:
+        """Mean over the objects of the PSNR, in dB, of one unseen view at reduced size."""
+        cameras = batch.target_cameras[:, :1].resized((size, size))
+        inv_s = float(self.model.variance())
+        rendered = render_views(field, cameras, field.box, inv_s=inv_s, settings=self.terms.render).rgb[:, 0]
+        truth = torch.nn.functional.interpolate(batch.target_images[:, 0], (size, size), mode="area")
+        error = (rendered - truth).square().flatten(1).mean(1)
+        return (-10 * torch.log10(error.clamp_min(1e-10))).mean()
+
+    def configure_optimizers(self) -> Any:
+        optimizer, schedule = self.optim(self.parameters(), int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.model_config is not None:
+            checkpoint[KEY] = training_record(self.model_config)
+
+
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the objects of intersection over union of occupancies (b, p)."""
+    return ((a & b).sum(1) / (a | b).sum(1).clamp_min(1)).mean()

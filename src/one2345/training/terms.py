@@ -1,0 +1,121 @@
+"""The loss terms of one training step: what each compares, computed once and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..data.batch import SceneBatch
+from ..geometry import Rays, pixel_rays
+from ..models import ReconstructedField
+from ..rendering import RayRender, RenderSettings, render_rays
+from ..seeding import torch_rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermSettings:
+    """render: sampling along rays. truncation: distance, in world units, beyond which SDF labels only give the side.
+    uniform_points: of the sparsity term. spread: standard deviation, in world units, of the points from which the mesh
+    term steps to the surface. source_rays: rays per object of the view consistency term.
+    """
+
+    render: RenderSettings = RenderSettings()
+    truncation: float = 0.1
+    uniform_points: int = 1024
+    spread: float = 0.02
+    source_rays: int = 128
+
+
+class StepTerms:
+    """Terms by name as functions without arguments, for `WeightedLosses`.
+
+    Random numbers come from the objects' own streams (`batch.seeds`), so a term of an object is the same
+    whatever rank it is on and whatever else is in its batch.
+    """
+
+    def __init__(
+        self, field: ReconstructedField, batch: SceneBatch, *, inv_s: Tensor, anneal: float, settings: TermSettings
+    ) -> None:
+        self.field, self.batch, self.inv_s, self.anneal, self.settings = field, batch, inv_s, anneal, settings
+
+    def functions(self) -> dict[str, Callable[[], Tensor]]:
+        return {
+            "colour": lambda: losses.colour_l1(self.rendered.rgb, self.batch.rays.rgb, self.rendered.valid),
+            "mask": lambda: losses.mask_l1(self.rendered.weights_sum, self.batch.rays.mask),
+            "depth": lambda: losses.depth_l1(self.rendered.t, self.batch.rays.t),
+            "eikonal": lambda: losses.eikonal(self.rendered.gradient, self._samples_that_count),
+            "sparsity": self._sparsity,
+            "sdf": self._sdf,
+            "view_consistency": self._view_consistency,
+            "texture_consistency": self._texture_consistency,
+            "mesh_regularisation": self._mesh_regularisation,
+        }
+
+    @cached_property
+    def rendered(self) -> RayRender:
+        """The batch's rays through the field."""
+        rays = self.batch.rays
+        return self._render(Rays(origins=rays.origins, directions=rays.directions), "rays")
+
+    @property
+    def _samples_that_count(self) -> Tensor:
+        return self.rendered.hit[..., None].expand_as(self.rendered.sdf)
+
+    def _sparsity(self) -> Tensor:
+        unit = self._random("sparsity", self.settings.uniform_points, 3) * 2 - 1
+        uniform = self.field.sdf(self.field.box.to_world(unit))
+        return losses.sparsity(uniform, self.rendered.sdf, self._samples_that_count)
+
+    def _sdf(self) -> Tensor:
+        predicted = self.field.sdf(self.batch.sdf_points)
+        return losses.sdf_l1(predicted, self.batch.sdf_values, truncation=self.settings.truncation)
+
+    def _view_consistency(self) -> Tensor:
+        """Source pixels, as given, against the field rendered through them."""
+        views, height, width = self.batch.masks.shape[1:]
+        origins, directions, given = [], [], []
+        for index, draw in enumerate(self._random("source pixels", self.settings.source_rays, 3)):
+            limit = draw.new_tensor([views, height, width])
+            v, y, x = (draw * limit).long().minimum(limit.long() - 1).unbind(-1)
+            cameras = self.batch.cameras[index][v]
+            rays = pixel_rays(cameras, torch.stack([x + 0.5, y + 0.5], -1)[:, None])
+            origins.append(rays.origins[:, 0])
+            directions.append(rays.directions[:, 0])
+            given.append(self.batch.images[index, v, :, y, x])
+        rendered = self._render(Rays(origins=torch.stack(origins), directions=torch.stack(directions)), "source rays")
+        return losses.view_consistency(rendered.rgb, torch.stack(given))
+
+    def _texture_consistency(self) -> Tensor:
+        colour, seen = self.field.colour(self.batch.surface_points, self.batch.surface_normals)
+        return losses.texture_consistency(colour, self.batch.surface_colours, seen > 0)
+
+    def _mesh_regularisation(self) -> Tensor:
+        vertices = self.batch.surface_points
+        noise = torch.special.ndtri(self._random("mesh", vertices.shape[1], 3).clamp(1e-4, 1 - 1e-4))
+        points = vertices + self.settings.spread * noise
+        sdf, gradient = self.field.sdf_and_gradient(points)
+        return losses.mesh_regularisation(points, sdf, gradient, vertices)
+
+    def _render(self, rays: Rays, stream: str) -> RayRender:
+        near, far, _ = self.field.box.ray_interval(rays)
+        return render_rays(
+            self.field,
+            rays.origins,
+            rays.directions,
+            near,
+            far,
+            inv_s=self.inv_s,
+            settings=self.settings.render,
+            anneal=self.anneal,
+            noise=self._random(stream, rays.origins.shape[1], self.settings.render.coarse),
+        )
+
+    def _random(self, stream: str, *shape: int) -> Tensor:
+        """Uniform numbers (b, *shape) in [0, 1), each object's from its own stream."""
+        drawn = torch.stack([torch.rand(*shape, generator=torch_rng(seed, stream)) for seed in self.batch.seeds])
+        return drawn.to(self.batch.images)
