@@ -1,0 +1,268 @@
+"""run(): from argv to a command's main(cfg), where cfg is a plain, resolved dictionary.
+
+A single run is composed here and handed to main(); `-m` goes through Hydra's own multirun, so that its sweepers and
+launchers work, and ends in the same main(). Errors that the user can mend are one line on stderr and status 2
+(with ONE2345_TRACEBACK=1 a traceback as well).
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from one2345.cli import run_folder
+from one2345.cli.compose import Composed, compose, first_of_sweep, one_line, to_plain
+from one2345.cli.helptext import help_text
+from one2345.cli.quoting import quote, quote_overrides
+from one2345.cli.scale import Scale, asked_for, choose, with_scale
+from one2345.errors import InputError, One2345Error
+from one2345.paths import conf_dir
+
+Config = dict[str, Any]
+
+OmegaConf.register_new_resolver("one2345.hash", run_folder.overrides_hash, replace=True)
+
+# How the first process of a run hands its configuration to the ones that Lightning starts beside it: the path and
+# digest of config.json. They repeat the command line, but must neither compose nor choose a folder again.
+HANDOVER = "ONE2345_RUN_CONFIG"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: conf/<name>.yaml, and the module with its `main(cfg)` and its quick `check(cfg)`.
+
+    folder: whether it has a run folder, named by the experiment. scaled: whether it has `scale=`.
+    """
+
+    name: str
+    module: str
+    folder: bool = True
+    scaled: bool = True
+
+    def main(self, config: Config) -> Any:
+        """The command itself."""
+        return importlib.import_module(self.module).main(config)
+
+    def check(self, config: Config) -> None:
+        """Refuse in good time, before anything heavy is imported, what cannot work."""
+        importlib.import_module(self.module).check(config)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a Hydra multirun. A module-level class, so that a launcher can pickle it for another machine."""
+
+    command: Command
+
+    def __call__(self, config: DictConfig) -> Any:
+        settings = HydraConfig.get()
+        choices = {k: v for k, v in settings.runtime.choices.items() if not k.startswith("hydra/")}
+        composed = Composed(config, choices, list(settings.overrides.task))
+        plain = finish(self.command, composed, composed.overrides, folder=Path(settings.runtime.output_dir))
+        self.command.check(plain)
+        return getattr(_start(self.command, plain), "objective", None)
+
+
+def run(command: Command, argv: list[str] | None = None) -> None:
+    """Run `command` with `argv` (sys.argv without it) and leave the process with its status if that is not 0."""
+    status = execute(command, sys.argv[1:] if argv is None else argv)
+    if status:
+        sys.exit(status)
+
+
+def execute(command: Command, argv: list[str]) -> int:
+    """Run `command`; the status: 0, or 2 after an error that the user can mend."""
+    try:
+        if (config := _handed_over()) is not None:
+            command.main(config)
+            return 0
+        flags = [a for a in argv if a.startswith("-")]
+        overrides = [a for a in argv if not a.startswith("-")]
+        if "--help" in flags or "-h" in flags:
+            print(help_text(command.name, importlib.import_module(command.module).__doc__ or ""))
+        elif flags:
+            _through_hydra(command, flags, argv)
+        else:
+            _start(command, configure(command, overrides))
+    except One2345Error as error:
+        if os.environ.get("ONE2345_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exc()
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def configure(command: Command, overrides: list[str]) -> Config:
+    """The plain configuration of a single run of `command`, checked, its scale chosen, its run folder named.
+
+    What is wrong with the overrides shows before torch is imported. Nothing is written.
+    """
+    quoted = quote_overrides(overrides)
+    if not command.scaled:
+        config = finish(command, compose(command.name, quoted), overrides)
+        command.check(config)
+        return config
+    asked = asked_for(quoted)
+    config = finish(command, compose(command.name, with_scale(quoted, asked or "laptop")), overrides)
+    command.check(config)
+    if asked is not None:
+        return config
+    chosen = choose(config, launcher="basic", stored=_stored_scale(config) if command.folder else None)
+    _announce(chosen)
+    if chosen.name != "laptop":
+        config = finish(command, compose(command.name, with_scale(quoted, chosen.name)), overrides)
+    return config
+
+
+def finish(command: Command, composed: Composed, told: list[str], folder: Path | None = None) -> Config:
+    """Resolve `composed`; its `run` node then says where the run lies, what was chosen, what it continues."""
+    config = composed.config
+    OmegaConf.set_struct(config, False)
+    name = config.get("name") or composed.choices.get("experiment") or command.name
+    if folder is None:
+        identity = run_folder.run_id(told, config.get("seed", 0), name=config.run.get("id") or "")
+        folder = Path(config.get("out") or Path(config.run.root) / str(name) / identity).expanduser()
+    config.name = str(name)
+    config.run.dir = os.path.abspath(folder)
+    config.run.id = folder.name
+    config.run.choices = composed.choices
+    config.run.overrides = told
+    return json.loads(json.dumps(_no_nan(to_plain(config))))
+
+
+def _no_nan(plain: Config) -> Config:
+    try:
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the configuration holds a value that JSON cannot keep: {error}") from error
+    return plain
+
+
+def _start(command: Command, config: Config) -> Any:
+    """Make the run folder ready, then run main()."""
+    if not command.folder:
+        return command.main(config)
+    _continue_or_begin(config)
+    folder = Path(config["run"]["dir"])
+    path = (
+        run_folder.write_config(config, folder)
+        if run_folder.global_rank() == 0
+        else folder / run_folder.CONFIG
+    )
+    with _hand_over(path):
+        return command.main(config)
+
+
+def _continue_or_begin(config: Config) -> None:
+    """Decide what the run continues from, refusing a checkpoint of another model."""
+    run, folder = config["run"], Path(config["run"]["dir"])
+    resume = config.get("resume")
+    if resume is None:
+        return
+    if run.get("overwrite") and run_folder.global_rank() == 0:
+        run_folder.remove_run(folder)
+    checkpoint = None if run.get("overwrite") else run_folder.resume_checkpoint(folder, str(resume))
+    run["resume_from"] = os.path.abspath(checkpoint) if checkpoint else None
+    if checkpoint is None or run_folder.global_rank() != 0:
+        return
+    stored = run_folder.stored_config(checkpoint.parent.parent)
+    changed = run_folder.differences(
+        *({k: v for k, v in c.items() if k not in ("run", "resume")} for c in (stored or config, config))
+    )
+    if other := [line for line in changed if line.startswith("model.")]:
+        raise InputError(
+            f"{checkpoint} belongs to another model ({'; '.join(other[:3])}); run.id=NAME starts a run of its own"
+        )
+    print(
+        f"continuing {checkpoint}" + (f"; changed: {'; '.join(changed[:5])}" if changed else ""), flush=True
+    )
+
+
+def _stored_scale(config: Config) -> str | None:
+    folder = Path(config["run"]["dir"])
+    if config.get("resume") not in ("auto", "must") or config["run"].get("overwrite"):
+        return None
+    if not (folder / run_folder.LAST).is_file() or (stored := run_folder.stored_config(folder)) is None:
+        return None
+    return stored.get("run", {}).get("choices", {}).get("scale")
+
+
+def _announce(scale: Scale) -> None:
+    if run_folder.global_rank() == 0:
+        print(scale.line(), flush=True)
+
+
+def _through_hydra(command: Command, flags: list[str], argv: list[str]) -> None:
+    """Hydra's own command line, for `-m` and for looking at the configuration (`--cfg job`, `--info`)."""
+    multirun = bool({"-m", "--multirun"} & set(flags))
+    arguments = quote_overrides(argv, multirun=multirun)
+    if multirun:
+        overrides = [a for a in arguments if not a.startswith("-")]
+        first = first_of_sweep(command.name, overrides)
+        if command.scaled:
+            asked = asked_for(overrides)
+            composed = compose(command.name, first if asked else with_scale(first, "laptop"))
+        else:
+            asked, composed = "", compose(command.name, first)
+        config = finish(command, composed, [a for a in argv if not a.startswith("-")])
+        if asked is None:
+            chosen = choose(config, launcher=composed.launcher, stored=None)
+            _announce(chosen)
+            arguments = [*flags, *with_scale(overrides, chosen.name)]
+        if not any(a.startswith("hydra.sweep.dir=") for a in arguments):
+            arguments.append(f"hydra.sweep.dir={quote(config['run']['dir'])}")
+    with _hydra_argv([sys.argv[0], *arguments]):
+        hydra.main(config_path=os.fspath(conf_dir()), config_name=command.name, version_base="1.3")(
+            Job(command)
+        )()
+
+
+@contextmanager
+def _hydra_argv(argv: list[str]) -> Iterator[None]:
+    """sys.argv for hydra.main, and HYDRA_FULL_ERROR, with which it raises errors instead of printing them."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+@contextmanager
+def _hand_over(path: Path) -> Iterator[None]:
+    """Name config.json to the processes that this one starts."""
+    if not path.is_file():  # another rank writes it, and that one starts no processes through this one
+        yield
+        return
+    os.environ[HANDOVER] = f"{hashlib.sha256(path.read_bytes()).hexdigest()}:{path}"
+    try:
+        yield
+    finally:
+        os.environ.pop(HANDOVER, None)
+
+
+def _handed_over() -> Config | None:
+    """The configuration of the process that started this one as a further rank of its run."""
+    handed = os.environ.get(HANDOVER)
+    if not handed or os.environ.get("LOCAL_RANK", "0") == "0":
+        return None
+    digest, _, path = handed.partition(":")
+    data = Path(path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError(f"{path} changed while the ranks of its run were starting; start it again")
+    return json.loads(data)

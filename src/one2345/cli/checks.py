@@ -1,0 +1,73 @@
+"""What can be told from the configuration and the file system alone, before anything heavy is imported."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from one2345.build import did_you_mean
+from one2345.errors import InputError
+
+
+def existing_path(key: str, value: Any, *, folder: bool | None = None) -> Path:
+    """The path that `key` holds; InputError naming the nearest one that exists if it isn't there.
+
+    folder: True if it must be a folder, False if a file, None for either.
+    """
+    path = Path(str(value)).expanduser()
+    if not path.exists():
+        raise InputError(f"{key}={value}: no such {'folder' if folder else 'file or folder'}{_nearby(path)}")
+    if folder and not path.is_dir():
+        raise InputError(f"{key}={value} is a file; a folder is needed")
+    if folder is False and not path.is_file():
+        raise InputError(f"{key}={value} is a folder; a file is needed")
+    return path
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """data.root must be there where nothing will make it, and hold prepared views."""
+    data = config.get("data") or {}
+    if data.get("source"):
+        if data.get("root"):
+            check_folder_writable(Path(data["root"]), key="data.root")
+        return
+    if data.get("root") is None:
+        raise InputError(
+            "data.root is not given; data=folder needs data.root=DIR, a folder that prepare.py wrote"
+        )
+    root = existing_path("data.root", data["root"], folder=True)
+    if not (root / "dataset.json").is_file():
+        raise InputError(f"data.root={data['root']} has no dataset.json; prepare.py writes such folders")
+
+
+def check_inputs(inputs: Mapping[str, Any] | None) -> None:
+    """Predicted inputs need their folder of images."""
+    if inputs and inputs.get("root") is not None:
+        existing_path("inputs.root", inputs["root"], folder=True)
+
+
+def check_folder_writable(folder: Path, *, key: str = "the run folder") -> None:
+    """A folder that can be made or written to."""
+    there = folder.expanduser().absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"{key} {folder}: {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{key} {folder}: {there} is not writable")
+
+
+def _nearby(path: Path) -> str:
+    """What the first missing part of `path` may have meant, and whether stray quotes are in the way."""
+    text = os.fspath(path)
+    if len(text) > 1 and text[0] in "'\"" and text[-1] == text[0]:
+        return "; its quotes are taken literally, leave them to the shell"
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    try:
+        siblings = [p.name for p in missing.parent.iterdir()]
+    except OSError:
+        return ""
+    near = did_you_mean(missing.name, siblings)
+    return near or (f" ({missing.parent} has no {missing.name!r})" if missing != path else "")

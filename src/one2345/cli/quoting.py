@@ -1,0 +1,91 @@
+"""Values that are text or paths, put in quotes before Hydra's override grammar reads them.
+
+`image=my photo, (1).png` is one file name, not a sweep over two. Whatever follows the `=` of a key listed here
+is taken literally: commas, spaces, brackets, `=`, quotes, backslashes, `${`, non-ASCII letters. The one word with
+a meaning is `null`, which unsets the key (a file of that name is `./null`).
+"""
+
+import re
+
+# One list for all commands. A key matches whole; deeper keys of a listed one do not.
+TEXT_KEYS = frozenset(
+    {
+        "text",
+        "image",
+        "ckpt",
+        "posed",
+        "truth",
+        "out",
+        "resume",
+        "data.root",
+        "data.manifest",
+        "inputs.root",
+        "source.root",
+        "source.manifest",
+        "render.python",
+        "run.root",
+        "run.id",
+        "run.name",
+        "logger.wandb.project",
+        "logger.wandb.name",
+        "logger.wandb.entity",
+    }
+)
+# Keys that hold a mapping from names to paths: `meshes={ours: DIR1, theirs: DIR2}`.
+MAPPING_KEYS = frozenset({"meshes"})
+
+_OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
+_BACKSLASHES_THEN_QUOTE = re.compile(r"(\\*)('|$)")
+_BACKSLASHES_THEN_DOLLAR = re.compile(r"(\\*)\$\{")
+_ENTRY = re.compile(r"(?:^|,)\s*([A-Za-z_][\w-]*)\s*:\s*")
+
+
+def quote(text: str) -> str:
+    """Hydra's spelling of exactly `text`, interpolations (`${...}`) switched off."""
+    if (
+        "${" in text
+    ):  # OmegaConf reads backslashes as escapes only where an interpolation follows, or at the end
+        text = _BACKSLASHES_THEN_DOLLAR.sub(lambda m: m[1] * 2 + r"\${", text)
+    body = _BACKSLASHES_THEN_QUOTE.sub(lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
+    return f"'{body}'"
+
+
+def quote_overrides(argv: list[str], *, multirun: bool = False) -> list[str]:
+    """`argv` with the values of text and mapping keys quoted.
+
+    Under `multirun` a text key sweeps only over an explicit list, `data.root=[DIR1,DIR2]`.
+    """
+    return [_quote_one(argument, multirun) for argument in argv]
+
+
+def _quote_one(argument: str, multirun: bool) -> str:
+    match = _OVERRIDE.fullmatch(argument)
+    if match is None:
+        return argument
+    head, key, value = f"{match['prefix']}{match['key']}=", match["key"], match["value"]
+    if key in MAPPING_KEYS and value.startswith("{") and value.endswith("}"):
+        return head + _quote_mapping(value[1:-1])
+    if key not in TEXT_KEYS or value == "null":
+        return argument
+    if multirun and value.startswith("[") and value.endswith("]"):
+        return head + ",".join(quote(item) for item in _split(value[1:-1]))
+    return head + quote(value)
+
+
+def _quote_mapping(inner: str) -> str:
+    entries = list(_ENTRY.finditer(inner))
+    ends = [e.start() for e in entries[1:]] + [len(inner)]
+    pairs = [f"{e[1]}: {quote(_bare(inner[e.end() : end].strip()))}" for e, end in zip(entries, ends)]
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _split(inner: str) -> list[str]:
+    """Items of a list: separated by commas, an item in quotes keeps its own commas."""
+    items = re.findall(r"""\s*("[^"]*"|'[^']*'|[^,]*)\s*(?:,|$)""", inner)
+    if items and items[-1] == "" and not inner.rstrip().endswith(","):
+        items.pop()
+    return [_bare(item.strip()) for item in items if item.strip()]
+
+
+def _bare(item: str) -> str:
+    return item[1:-1] if len(item) >= 2 and item[0] == item[-1] and item[0] in "'\"" else item
