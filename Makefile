@@ -31,11 +31,13 @@ $(BIN)/python:
 
 # The stamps are renewed when the list of dependencies changes; the code itself is installed in place.
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable .
+	@echo "Installing into $(VENV): some minutes the first time"
+	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[dev]'
+	@echo "Installing into $(VENV): some minutes the first time"
+	@$(PIP) --editable '.[dev]'
 	@touch $(VENV)/.core $@
 
 train: $(VENV)/.core ## set up and train, evaluate and report: minutes on two cores, no data needed
