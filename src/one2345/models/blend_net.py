@@ -20,7 +20,8 @@ class BlendNet(nn.Module):
     hidden, width, logit_hidden: sizes of the layers (the published ones by default).
     count_hidden_views: the minimum of the anti-alias weight runs over views that don't see the point too, as
     published; otherwise such views change nothing, and a batch may be padded with them.
-    chunk: points per pass, so that a pass fits the cache of a CPU; None takes all at once.
+    cpu_rows: on a CPU, (object, view, point) triples per pass, so that a pass fits the cache; None takes all
+    at once, as a GPU always does. Only speed depends on it.
 
     Published names: direction = ray_dir_fc, base = base_fc, visibility = vis_fc, visibility2 = vis_fc2,
     logit = rgb_fc, sharpness = s.
@@ -36,12 +37,12 @@ class BlendNet(nn.Module):
         direction_hidden: int = 16,
         logit_hidden: tuple[int, int] = (16, 8),
         count_hidden_views: bool = False,
-        chunk: int | None = None,
+        cpu_rows: int | None = 16_384,
     ) -> None:
         super().__init__()
         channels = RGB + feature_channels
         self.geometry_channels, self.width = geometry_channels, width
-        self.count_hidden_views, self.chunk = count_hidden_views, chunk
+        self.count_hidden_views, self.cpu_rows = count_hidden_views, cpu_rows
         self.sharpness = nn.Parameter(torch.tensor(0.2))
         self.direction = nn.Sequential(
             nn.Linear(DIRECTION, direction_hidden), nn.ELU(), nn.Linear(direction_hidden, channels), nn.ELU()
@@ -71,7 +72,7 @@ class BlendNet(nn.Module):
         """Colours (b, p, 3).
 
         geometry: (b, p, g). view_features: (b, v, p, 3 + f), colour first. directions: (b, v, p, 4), see
-        `view_directions`. visible: (b, v, p) bool. A point that no view sees gets the mean colour of all views.
+        `view_directions`. visible: (b, v, p) bool. A point that no view sees gets the mean of all.
         """
         return (
             self.weights(geometry, view_features, directions, visible)[..., None] * view_features[..., :RGB]
@@ -79,13 +80,13 @@ class BlendNet(nn.Module):
 
     def weights(self, geometry: Tensor, view_features: Tensor, directions: Tensor, visible: Tensor) -> Tensor:
         """Blending weights (b, v, p), summing to 1 over the views; arguments as in `forward`."""
-        if self.chunk is None or geometry.shape[1] <= self.chunk:
+        b, v, p = visible.shape
+        if self.cpu_rows is None or geometry.device.type != "cpu" or b * v * p <= self.cpu_rows:
             return self._weights(geometry, view_features, directions, visible)
+        points = max(1, self.cpu_rows // (b * v))
         parts = zip(
-            geometry.split(self.chunk, 1),
-            view_features.split(self.chunk, 2),
-            directions.split(self.chunk, 2),
-            visible.split(self.chunk, 2),
+            geometry.split(points, 1),
+            *(x.split(points, 2) for x in (view_features, directions, visible)),
             strict=True,
         )
         return torch.cat([self._weights(*part) for part in parts], 2)
@@ -109,8 +110,10 @@ class BlendNet(nn.Module):
         return torch.softmax(logits.masked_fill(~visible.bool(), -1e9), 1)
 
     def _base(self, geometry: Tensor, mean: Tensor, variance: Tensor, features: Tensor) -> Tensor:
-        """The base MLP on [geometry, mean, variance, features of the view]; the columns of the first three are
-        applied once per point, not once per view."""
+        """The base MLP on [geometry, mean, variance, features of the view].
+
+        The columns of the first three are applied once per point, not once per view.
+        """
         first = self.base[0]
         c = features.shape[-1]
         per_point, per_view = first.weight.split([self.geometry_channels + 2 * c, c], -1)
@@ -120,7 +123,7 @@ class BlendNet(nn.Module):
     def anti_alias(self, directions: Tensor, visible: Tensor) -> Tensor:
         """Weights (b, v, p) of the views in mean and variance: views close to the query direction count more.
 
-        They sum to 1 over the views, or are all 0: if no view sees the point, or all that do are equally close.
+        They sum to 1 over the views, or are all 0: no view sees the point, or all that do are equally close.
         """
         closeness = torch.exp(self.sharpness.abs() * (directions[..., 3] - 1.0))
         visible = visible.bool()
@@ -130,8 +133,10 @@ class BlendNet(nn.Module):
 
 
 def view_directions(to_query: Tensor, to_views: Tensor) -> Tensor:
-    """Direction input (b, v, p, 4) = [unit(q - s), q . s] of unit vectors from the points: to the query camera
-    q (b, p, 3) and to the source cameras s (b, v, p, 3)."""
+    """Direction input (b, v, p, 4) = [unit(q - s), q . s].
+
+    to_query: q (b, p, 3), to_views: s (b, v, p, 3), unit vectors from the points to the cameras.
+    """
     query = to_query[:, None]
     difference = F.normalize(query - to_views, dim=-1, eps=1e-6)
     return torch.cat([difference, (query * to_views).sum(-1, keepdim=True)], -1)

@@ -90,7 +90,8 @@ class Reconstructor(nn.Module):
 
     variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull.
-    hull_range: world distance at which the hull's field is clipped as an input of the network.
+    hull_range: world distance from the hull up to which voxels are lifted, the others stay empty; the hull's
+    field is clipped there as an input of the 3D network.
     """
 
     def __init__(
@@ -140,17 +141,17 @@ class Reconstructor(nn.Module):
             cameras=cameras,
         )
 
-    def _cost_volume(
-        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras
-    ) -> tuple[Tensor, Tensor]:
+    def _cost_volume(self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """One object's cost volume (c, n, n, n) and the hull's signed distance at its nodes (n, n, n)."""
         points = nodes.reshape(-1, 3)
-        mean, variance, count = lift(features, points, cameras)
         with torch.no_grad():
-            mask_mean, _, _ = lift(masks[:, None], points, cameras)
             hull = hull_sdf(points, mask_distance(masks), cameras, tolerance=self.hull_tolerance)
             hull = hull.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
-            clipped = (hull / self.hull_range).clamp(-1, 1)
-            extra = torch.stack([mask_mean[0], clipped, count / len(cameras)])
-        shape = nodes.shape[:3]
-        return torch.cat([mean, variance, extra]).unflatten(1, shape), hull.reshape(shape)
+            active = (hull < self.hull_range).nonzero()[:, 0]
+            mask_mean, _, count = lift(masks[:, None], points[active], cameras)
+        mean, variance, _ = lift(features, points[active], cameras)
+        lifted = torch.cat([mean, variance, mask_mean, (count / len(cameras))[None]])
+        volume = lifted.new_zeros(len(lifted), len(points)).index_copy(1, active, lifted)
+        clipped = (hull / self.hull_range).clamp(-1, 1)
+        volume = torch.cat([volume, clipped[None]])
+        return volume.unflatten(1, nodes.shape[:3]), hull.reshape(nodes.shape[:3])
