@@ -20,8 +20,9 @@ DILATION = 2
 def foreground(rgba: Tensor) -> Tensor:
     """Flat indices into (v, h, w) of the pixels of rgba (v, h, w, 4) at most DILATION from the object; all if none."""
     seen = (rgba[..., 3] > 0).to(torch.float32)
-    width = 2 * DILATION + 1
-    found = max_pool2d(seen[:, None], width, stride=1, padding=DILATION).reshape(-1).nonzero()[:, 0]
+    reach = 2 * DILATION + 1
+    rows = max_pool2d(seen[:, None], (1, reach), stride=1, padding=(0, DILATION))
+    found = max_pool2d(rows, (reach, 1), stride=1, padding=(DILATION, 0)).reshape(-1).nonzero()[:, 0]
     return found if len(found) else torch.arange(seen.numel())
 
 

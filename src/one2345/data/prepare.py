@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -192,29 +192,30 @@ def _run(
         return
     queue, suspects = list(reversed(ids)), []
     while queue:
-        lost = yield from _drain(job, queue, workers)
-        suspects += lost
-    # A worker that dies takes its neighbours' jobs with it: each suspect gets a process of its own.
-    for id in suspects:
-        lost = yield from _drain(job, [id], 1)
-        if lost:
+        suspects += yield from _drain(job, queue, workers, in_flight=2 * workers)
+    # A worker that dies takes its neighbours' jobs with it: the suspects are tried again one at a time.
+    suspects.reverse()
+    while suspects:
+        for id in (yield from _drain(job, suspects, 1, in_flight=1)):
             yield id, "the worker process died (crash in a native library, or out of memory)"
 
 
-def _drain(job: tuple, queue: list[str], workers: int) -> Iterator[tuple[str, str | None]]:
-    """Work `queue` off from its end with a pool of processes; returns the jobs in flight when a process died."""
-    running: dict[Future, str] = {}
+def _drain(
+    job: tuple[Source, Recipe, Path, str], queue: list[str], workers: int, *, in_flight: int
+) -> Generator[tuple[str, str | None], None, list[str]]:
+    """Work `queue` off from its end in a pool of processes; returns the jobs that were in flight when one died."""
+    running: dict[Future[str | None], str] = {}
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         while queue or running:
-            while queue and len(running) < 2 * workers:
-                running[pool.submit(_prepare_one, job, queue[-1])] = queue[-1]
-                queue.pop()
+            while queue and len(running) < in_flight:
+                future = pool.submit(_prepare_one, job, queue[-1])
+                running[future] = queue.pop()
             done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                if future.exception() is None or not isinstance(future.exception(), BrokenProcessPool):
-                    yield running.pop(future), future.result()
-            if any(isinstance(f.exception(), BrokenProcessPool) for f in done if f in running):
+            lost = [future for future in done if isinstance(future.exception(), BrokenProcessPool)]
+            for future in done.difference(lost):
+                yield running.pop(future), future.result()
+            if lost:
                 return list(running.values())
     except BrokenProcessPool:
         return list(running.values())

@@ -80,7 +80,7 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the bytes, as plain JSON values."""
-        values = {k: v for k, v in asdict(self).items()}
+        values = asdict(self)
         return json.loads(json.dumps({"recipe_version": RECIPE_VERSION, **values}, default=_plain))
 
 

@@ -1,0 +1,114 @@
+"""The data module: prepares on first use, splits, restricts to ids, and says what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.data.spheres import RECIPE, Balls, tree
+
+from one2345.data import SceneSizes
+from one2345.data.datamodule import ReconstructionDataModule
+from one2345.errors import InputError
+
+SIZES = SceneSizes(views=8, rays=16, sdf_points=20, surface_points=10, targets=1)
+
+
+def module(**changes) -> ReconstructionDataModule:
+    return ReconstructionDataModule(**({"sizes": SIZES, "prepare_workers": 1} | changes))
+
+
+def test_a_source_is_prepared_on_first_use_and_kept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = module(source=Balls(4), recipe=RECIPE, batch_size=2)
+    assert data.root.parent == Path("data")
+    assert data.root.name.startswith("balls-")
+    data.prepare_data()
+    before = tree(data.root)
+    assert data.ensure_prepared().made == 0
+    assert tree(data.root) == before
+    assert (data.ids("train"), data.ids("val"), data.ids("test")) == (
+        ["ball-0", "ball-3"],
+        ["ball-1"],
+        ["ball-2"],
+    )
+    batch = next(iter(data.train_dataloader()))
+    assert sorted(batch.ids) == ["ball-0", "ball-3"]
+    assert next(iter(data.val_dataloader())).ids == ("ball-1",)
+    assert next(iter(data.test_dataloader())).occupancy_64.shape == (1, 64, 64, 64)
+    # Another recipe gets another folder; a source that wants fewer objects uses only those.
+    assert module(source=Balls(4), recipe=replace(RECIPE, targets=1)).root != data.root
+    assert module(source=Balls(1), recipe=RECIPE).ids("train") == ["ball-0"]
+
+
+def test_a_prepared_root_is_split_as_stored(balls: Path) -> None:
+    data = module(root=balls)
+    assert (data.ids("train"), data.ids("val"), data.ids("test")) == (
+        ["ball-0", "ball-3", "ball-4"],
+        ["ball-1"],
+        ["ball-2"],
+    )
+    assert len(module(root=balls, test_split="all").ids("test")) == 5
+    assert module(root=balls, test_split="val").ids("test") == ["ball-1"]
+
+
+def test_a_root_without_splits_is_all_test_and_training(tmp_path: Path) -> None:
+    from one2345.data import prepare_objects
+
+    class Loose(Balls):
+        def split(self, id: str) -> None:
+            return None
+
+    prepare_objects(Loose(3), out=tmp_path, recipe=RECIPE, workers=1)
+    data = module(root=tmp_path)
+    assert data.ids("test") == data.ids("train") == ["ball-0", "ball-1", "ball-2"]
+    assert data.ids("val") == []
+    assert data.val_dataloader() == []
+
+
+def test_ids_restrict_all_splits_alike(balls: Path) -> None:
+    data = module(root=balls, ids=["ball-2"], samples_per_epoch=6, batch_size=3)
+    assert data.ids("train") == data.ids("val") == data.ids("test") == ["ball-2"]
+    batches = list(data.train_dataloader())
+    assert [len(b) for b in batches] == [3, 3]
+    assert len({seed for b in batches for seed in b.seeds}) == 6
+    assert next(iter(data.val_dataloader())).ids == ("ball-2",)
+
+
+def test_what_is_missing_is_named(balls: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data.root is not given"):
+        module()
+    with pytest.raises(InputError, match="there is no such folder"):
+        module(root=tmp_path / "gone")
+    with pytest.raises(InputError, match="holds no dataset.json"):
+        module(root=tmp_path)
+    with pytest.raises(InputError, match="no object 'zz'"):
+        module(root=balls, ids=["zz"]).ids("train")
+    with pytest.raises(InputError, match="test, all"):
+        module(root=balls, test_split="dev")
+    with pytest.raises(InputError, match=r"data.batch_size=0"):
+        module(root=balls, batch_size=0)
+    source = module(source=Balls(1), recipe=RECIPE, root=tmp_path / "one")
+    source.prepare_data()
+    with pytest.raises(InputError, match="no objects of split 'test'; raise the count"):
+        source.ids("test")
+
+
+def test_an_object_in_quarantine_says_why(tmp_path: Path) -> None:
+    data = module(source=Balls(4, bad=("ball-3",)), recipe=RECIPE, root=tmp_path)
+    data.prepare_data()
+    assert data.ids("train") == ["ball-0"]
+    with pytest.raises(InputError, match=r"quarantine \(ball-3: is bad\)"):
+        module(root=tmp_path, ids=["ball-3"]).ids("train")
+
+
+@pytest.mark.slow
+def test_loading_processes_change_nothing(balls: Path) -> None:
+    here = list(module(root=balls).train_dataloader())
+    loader = module(root=balls, num_workers=2).train_dataloader()
+    for _ in range(2):
+        there = list(loader)
+        assert [b.ids for b in here] == [b.ids for b in there]
+        assert all(torch.equal(a.rays.rgb, b.rays.rgb) for a, b in zip(here, there, strict=True))

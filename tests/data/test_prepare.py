@@ -1,0 +1,117 @@
+"""Preparation: the same bytes however it ran, and one reason for each object that failed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.data.spheres import RECIPE, Balls, tree
+
+from one2345.data import prepare_objects
+from one2345.data.prepare import QUARANTINE, read_quarantine
+from one2345.errors import InputError
+from one2345.views import list_objects, object_folder, read_object
+
+
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "a, [b] = 'ü'"
+    prepare_objects(Balls(4, bad=("ball-1",)), out=whole, recipe=RECIPE, workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_objects(Balls(4, bad=("ball-1",), stop="ball-2"), out=parts, recipe=RECIPE, workers=1)
+    assert list_objects(parts) == ["ball-0"]
+    # What a killed process leaves: a half-written object aside, half a line in the quarantine list.
+    (parts / ".partial" / f"{__import__('socket').gethostname()}-999999999-0123abcd" / "images").mkdir(
+        parents=True
+    )
+    with (parts / QUARANTINE).open("a") as file:
+        file.write('{"id": "ball-3", "rea')
+    summary = prepare_objects(Balls(4, bad=("ball-1",)), out=parts, recipe=RECIPE, workers=1)
+    assert (summary.made, summary.kept) == (2, 1)
+    assert tree(parts) == tree(whole)
+    assert not (parts / ".partial").exists()
+    read_object(object_folder(parts, "ball-3")).check()
+
+
+def test_complete_objects_are_kept_and_damaged_ones_made_again(tmp_path: Path) -> None:
+    prepare_objects(Balls(3), out=tmp_path, recipe=RECIPE, workers=1)
+    before = tree(tmp_path)
+    stamp = (object_folder(tmp_path, "ball-0") / "object.json").stat().st_mtime_ns
+    (object_folder(tmp_path, "ball-1") / "object.json").write_text("{")
+    summary = prepare_objects(Balls(3), out=tmp_path, recipe=RECIPE, workers=1)
+    assert (summary.made, summary.kept) == (1, 2)
+    assert tree(tmp_path) == before
+    assert (object_folder(tmp_path, "ball-0") / "object.json").stat().st_mtime_ns == stamp
+    assert prepare_objects(Balls(5), out=tmp_path, recipe=RECIPE, workers=1).made == 2
+
+
+def test_a_changed_source_file_is_prepared_again(tmp_path: Path) -> None:
+    prepare_objects(Balls(2, print_={"ball-0": "aa"}), out=tmp_path, recipe=RECIPE, workers=1)
+    assert (
+        prepare_objects(Balls(2, print_={"ball-0": "aa"}), out=tmp_path, recipe=RECIPE, workers=1).made == 0
+    )
+    assert (
+        prepare_objects(Balls(2, print_={"ball-0": "bb"}), out=tmp_path, recipe=RECIPE, workers=1).made == 1
+    )
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    prepare_objects(Balls(1), out=tmp_path, recipe=RECIPE, workers=1)
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match=r"another recipe \(recipe.targets was 3, now 5\)"):
+        prepare_objects(Balls(1), out=tmp_path, recipe=replace(RECIPE, targets=5), workers=1)
+    assert tree(tmp_path) == before
+
+
+def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="is not empty and holds no dataset.json"):
+        prepare_objects(Balls(1), out=tmp_path, recipe=RECIPE, workers=1)
+    with pytest.raises(InputError, match="is a file"):
+        prepare_objects(Balls(1), out=tmp_path / "thesis.txt", recipe=RECIPE, workers=1)
+
+
+def test_failures_are_listed_with_reasons_and_tried_again(tmp_path: Path, caplog) -> None:
+    summary = prepare_objects(Balls(3, bad=("ball-2", "ball-0")), out=tmp_path, recipe=RECIPE, workers=1)
+    assert summary.quarantined == {"ball-0": "ball-0: is bad", "ball-2": "ball-2: is bad"}
+    assert "ball-2: is bad" in str(summary)
+    lines = (tmp_path / QUARANTINE).read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["ball-0", "ball-2"]
+    assert "quarantined ball-2" in caplog.text
+    prepare_objects(Balls(3, bad=("ball-2",)), out=tmp_path, recipe=RECIPE, workers=1)
+    assert read_quarantine(tmp_path) == {"ball-2": "ball-2: is bad"}
+    prepare_objects(Balls(3), out=tmp_path, recipe=RECIPE, workers=1)
+    assert not (tmp_path / QUARANTINE).exists()
+
+
+def test_nothing_prepared_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="none of 2 objects could be prepared; the first, ball-0: ball-0: is bad"
+    ):
+        prepare_objects(Balls(2, bad=("ball-0", "ball-1")), out=tmp_path, recipe=RECIPE, workers=1)
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch) -> None:
+    import errno
+
+    import one2345.data.prepare as prepare
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prepare, "write_object", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_objects(Balls(2), out=tmp_path, recipe=RECIPE, workers=1)
+
+
+def test_processes_give_the_same_bytes_and_survive_a_crash(tmp_path: Path) -> None:
+    """Two processes and one that dies: its neighbours are prepared, and all files are those of one process."""
+    alone, pool = tmp_path / "alone", tmp_path / "pool"
+    prepare_objects(Balls(4, bad=("ball-2",)), out=alone, recipe=RECIPE, workers=1)
+    summary = prepare_objects(Balls(4, deadly=("ball-2",)), out=pool, recipe=RECIPE, workers=2)
+    assert summary.made == 3
+    assert "worker process died" in summary.quarantined["ball-2"]
+    first, second = tree(alone), tree(pool)
+    del first[QUARANTINE], second[QUARANTINE]
+    assert first == second

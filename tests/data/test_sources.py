@@ -1,0 +1,103 @@
+"""Sources: which objects there are, in which split, and clear errors for folders and manifests that are wrong."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from one2345.data import FolderSource, ShapesSource
+from one2345.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "a, [b] = 'ü'"
+    (root / "sub").mkdir(parents=True)
+    for name in ("one.glb", "sub/two.OBJ", "notes.txt"):
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def write_manifest(root: Path, text: str) -> None:
+    (root / "manifest.csv").write_text(text, encoding="utf-8")
+
+
+def test_a_folder_without_manifest_is_searched(folder: Path) -> None:
+    source = FolderSource(root=folder)
+    assert source.ids() == ["one", "sub__two"]
+    assert source.split("one") is None
+    assert source.fingerprint("one") == source.fingerprint("sub__two")
+    assert pickle.loads(pickle.dumps(source)).ids() == source.ids()
+    (folder / "one.ply").write_bytes(b"y")
+    with pytest.raises(InputError, match="would both have the id 'one'"):
+        FolderSource(root=folder)
+
+
+def test_a_manifest_decides_ids_splits_and_rows(folder: Path) -> None:
+    write_manifest(folder, "id,file,split,tier\nb,one.glb,train,core\na,sub/two.OBJ,val,extra\n")
+    source = FolderSource(root=folder)
+    assert source.ids() == ["a", "b"]
+    assert (source.ids("train"), source.ids("val"), source.ids("test")) == (["b"], ["a"], [])
+    assert FolderSource(root=folder, where={"tier": "core"}).ids() == ["b"]
+    assert FolderSource(root=folder, subset="val").ids() == ["a"]
+    assert FolderSource(root=folder, ids=["b"]).ids() == ["b"]
+    assert FolderSource(root=folder, limit=1).ids() == ["a"]
+
+
+def test_a_fraction_is_set_aside_by_id(tmp_path: Path) -> None:
+    for k in range(200):
+        (tmp_path / f"m{k}.glb").write_bytes(b"")
+    source = FolderSource(root=tmp_path, val_fraction=0.2)
+    val = source.ids("val")
+    assert 20 <= len(val) <= 60
+    assert sorted(val + source.ids("train")) == source.ids()
+    (tmp_path / "m0.glb").unlink()
+    assert FolderSource(root=tmp_path, val_fraction=0.2).ids("val") == [i for i in val if i != "m0"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "keywords", "message"),
+    [
+        ("id,file\na,one.glb\na,one.glb\n", {}, "line 3: id 'a' appears twice"),
+        ("id,path\na,one.glb\n", {}, "line 2: needs a value for id and file"),
+        ("id,file\na,one.glb\n", {"ids": ["c"]}, "no object 'c'"),
+        ("id,file\na,one.glb\n", {"where": {"tier": "core"}}, "no column 'tier'"),
+        ("id,file\na,one.glb\n", {"subset": "val"}, "no objects are left"),
+        ("id,file\na,one.glb\n", {"labels": "good"}, "exact, approximate, unreliable"),
+    ],
+)
+def test_bad_manifests_and_filters(folder: Path, manifest: str, keywords: dict, message: str) -> None:
+    write_manifest(folder, manifest)
+    with pytest.raises(InputError, match=message):
+        FolderSource(root=folder, **keywords)
+
+
+def test_missing_things_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such folder"):
+        FolderSource(root=tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no mesh files"):
+        FolderSource(root=tmp_path / "empty")
+    write_manifest(folder, "id,file\na,gone.glb\n")
+    with pytest.raises(InputError, match=r"gone.glb: the manifest lists this file, but it does not exist"):
+        FolderSource(root=folder).load("a")
+    with pytest.raises(InputError, match="no object 'zz'"):
+        FolderSource(root=folder).split("zz")
+
+
+def test_shapes_have_disjoint_splits_and_keep_their_ids() -> None:
+    small, large = ShapesSource(train=3, val=2, test=1), ShapesSource(train=5, val=3, test=4)
+    assert len(set(large.ids())) == 12
+    for split in ("train", "val", "test"):
+        assert set(small.ids(split)) <= set(large.ids(split))
+        assert all(large.split(id) == split for id in large.ids(split))
+    assert small.ids("train") == ["shape-0-000000", "shape-0-000001", "shape-0-000002"]
+    assert small.describe() == large.describe() != ShapesSource(seed=1).describe()
+    with pytest.raises(InputError, match=r"source.val=60000"):
+        ShapesSource(val=60_000)
+    with pytest.raises(InputError, match="no shape of seed 0"):
+        small.load("shape-1-000000")
+    with pytest.raises(InputError, match="no split 'dev'"):
+        small.ids("dev")
