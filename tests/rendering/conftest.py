@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Spheres(nn.Module):
-    """b spheres about the origin with learned radii (b); colour = base + tilt * position, learned base (b, 3)."""
+    """b spheres about the origin with learned radii (b); colour = learned base (b, 3) + tilt * position."""
 
     def __init__(self, radii: list[float], *, tilt: float = 0.3, views: int = 4) -> None:
         super().__init__()

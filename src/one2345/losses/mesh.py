@@ -9,9 +9,10 @@ from .reduce import masked, per_object_mean
 
 
 def surface_points(points: Tensor, sdf: Tensor, gradient: Tensor, *, min_gradient: float = 0.1) -> Tensor:
-    """One Newton step from points (b, p, 3) to the zero set, x - f g / |g|^2, differentiable in sdf and gradient.
+    """One Newton step from points (b, p, 3) to the zero set: x - f g / |g|^2.
 
-    Exact for a plane. min_gradient: |g| counts as at least this, which bounds the step where the field is flat.
+    Differentiable in sdf (b, p) and gradient (b, p, 3); exact for a plane.
+    min_gradient: |g| counts as at least this, which bounds the step where the field is flat.
     """
     squared = gradient.square().sum(-1, keepdim=True).clamp_min(min_gradient**2)
     return points - sdf[..., None] * gradient / squared
@@ -45,10 +46,11 @@ def mesh_regularisation(
     min_gradient: float = 0.1,
     chunk: int = 1024,
 ) -> Tensor:
-    """Mean of the squared distances predicted surface -> nearest vertex and vertex -> nearest predicted surface.
+    """Squared distance of predicted surface points to the nearest vertex, and back; the mean of both means.
 
     points (b, p, 3), with sdf (b, p) and gradient (b, p, 3) there: they should lie near the surface.
-    vertices: (b, q, 3) true vertices or surface points. point_mask (b, p), vertex_mask (b, q): which are real.
+    vertices: (b, q, 3) true vertices or surface points.
+    point_mask (b, p), vertex_mask (b, q): which of them are real.
     The pairing is constant; the gradient flows through the predicted points in both directions.
     """
     predicted = surface_points(

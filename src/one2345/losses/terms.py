@@ -1,4 +1,4 @@
-"""Terms that compare pictures, distances and gradients; all return a scalar, see the package for the averages.
+"""Terms that compare pictures, distances and gradients; all return a scalar (averages: see the package).
 
 Masks are bool, true where an entry counts; None means everywhere.
 """
@@ -33,8 +33,8 @@ def texture_consistency(colour: Tensor, true_colour: Tensor, valid: Tensor | Non
 def mask_l1(weights_sum: Tensor, mask: Tensor, *, min_background: float = 0.02) -> Tensor:
     """Ray opacity (b, r) against the true mask (b, r), L1 over all rays.
 
-    Only for objects with more than a share `min_background` of background rays (mask <= 0.5): where there is no
-    background the term would only push a fog of opacity.
+    Only for objects with more than a share `min_background` of background rays (mask <= 0.5); where there is
+    no background the term would only push a fog of opacity.
     """
     applies = (mask <= 0.5).to(weights_sum.dtype).mean(1) > min_background
     difference = torch.where(applies[:, None], weights_sum - mask, torch.zeros_like(weights_sum))

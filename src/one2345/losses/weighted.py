@@ -14,9 +14,9 @@ from one2345.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Ramp:
-    """A weight that goes linearly from `start` at step `begin` to `end` at step `until`, constant before and after.
+    """A weight that goes linearly from `start` at step `begin` to `end` at step `until`.
 
-    begin = until jumps: `start` before that step, `end` from it on.
+    It is constant before and after. begin = until jumps: `start` before that step, `end` from it on.
     """
 
     end: float

@@ -103,10 +103,10 @@ class BlendNet(nn.Module):
         residual, opinion = self.visibility(x * weight).split([self.width, 1], -1)
         x = x + residual
         second = torch.sigmoid(self.visibility2(x * (torch.sigmoid(opinion) * seen))) * seen
-        first = self.logit[0]
+        first, rest = _first_layer(self.logit)
         w_x, w_second, w_direction = first.weight.split([self.width, 1, DIRECTION], -1)
         hidden = F.linear(x, w_x, first.bias) + second * w_second[:, 0] + F.linear(directions, w_direction)
-        logits = self.logit[1:](hidden)[..., 0]
+        logits = rest(hidden)[..., 0]
         return torch.softmax(logits.masked_fill(~visible.bool(), -1e9), 1)
 
     def _base(self, geometry: Tensor, mean: Tensor, variance: Tensor, features: Tensor) -> Tensor:
@@ -114,11 +114,11 @@ class BlendNet(nn.Module):
 
         The columns of the first three are applied once per point, not once per view.
         """
-        first = self.base[0]
+        first, rest = _first_layer(self.base)
         c = features.shape[-1]
         per_point, per_view = first.weight.split([self.geometry_channels + 2 * c, c], -1)
         point = F.linear(torch.cat([geometry, mean, variance], -1), per_point, first.bias)
-        return self.base[1:](point[:, None] + F.linear(features, per_view))
+        return rest(point[:, None] + F.linear(features, per_view))
 
     def anti_alias(self, directions: Tensor, visible: Tensor) -> Tensor:
         """Weights (b, v, p) of the views in mean and variance: views close to the query direction count more.
@@ -130,6 +130,12 @@ class BlendNet(nn.Module):
         counted = closeness if self.count_hidden_views else closeness.masked_fill(~visible, 2.0)
         raw = torch.where(visible, closeness - counted.amin(1, keepdim=True), torch.zeros_like(closeness))
         return raw / (raw.sum(1, keepdim=True) + 1e-8)
+
+
+def _first_layer(block: nn.Sequential) -> tuple[nn.Linear, nn.Sequential]:
+    first = block[0]
+    assert isinstance(first, nn.Linear)
+    return first, block[1:]
 
 
 def view_directions(to_query: Tensor, to_views: Tensor) -> Tensor:

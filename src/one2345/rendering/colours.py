@@ -12,7 +12,7 @@ from .field import Field
 
 @dataclass(frozen=True)
 class Composite:
-    """rgb: (b, r, 3). active: (b, r, s) samples that were coloured. seen: (b, r) enough views see the ray's colour."""
+    """rgb: (b, r, 3). active: (b, r, s) coloured samples. seen: (b, r) enough views see the ray's colour."""
 
     rgb: Tensor
     active: Tensor

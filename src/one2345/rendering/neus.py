@@ -42,7 +42,7 @@ def section_slope(cosine: Tensor, anneal: float | Tensor = 1.0) -> Tensor:
 def neus_alpha(
     sdf: Tensor, cosine: Tensor, deltas: Tensor, inv_s: float | Tensor, anneal: float | Tensor = 1.0
 ) -> Tensor:
-    """Opacity (...) in [0, 1] of sections with mid-point distance sdf, cosine, and length deltas, all (...)."""
+    """Opacity (...) in [0, 1] of sections with mid-point distance sdf, cosine and length, all (...)."""
     half_drop = section_slope(cosine, anneal) * deltas * 0.5
     entry = torch.sigmoid((sdf - half_drop) * inv_s)
     exit_ = torch.sigmoid((sdf + half_drop) * inv_s)
@@ -50,6 +50,6 @@ def neus_alpha(
 
 
 def weights_from_alpha(alpha: Tensor) -> Tensor:
-    """Share (..., s) of the ray's light that ends in each section: alpha times the transmittance before it."""
+    """Share (..., s) of the light that ends in each section: alpha times the transmittance before it."""
     passed = torch.cumprod(1.0 - alpha + TRANSMITTANCE_EPS, -1)
     return alpha * torch.cat([torch.ones_like(alpha[..., :1]), passed[..., :-1]], -1)

@@ -39,7 +39,7 @@ class RenderSettings:
             raise InputError(f"render settings: coarse is {self.coarse}; a ray needs at least 2 samples")
         if self.fine < 0 or (self.fine and (self.rounds < 1 or self.fine % self.rounds)):
             raise InputError(
-                f"render settings: fine={self.fine} samples can't be split into rounds={self.rounds} equal rounds"
+                f"render settings: fine={self.fine} can't be split into rounds={self.rounds} of equal size"
             )
 
     @property
@@ -57,7 +57,7 @@ class RenderSettings:
 class RayRender:
     """What r rays of b objects show.
 
-    rgb: (b, r, 3) over the background. t: (b, r) sum of weight times distance along the ray, so 0 for empty rays.
+    rgb: (b, r, 3) over the background. t: (b, r) sum of weight times distance along the ray, 0 if empty.
     weights_sum: (b, r) opacity. normal: (b, r, 3) sum of weight times unit gradient.
     Per sample (b, r, s): sdf, gradient (..., 3), weights, points (..., 3), `active`: coloured.
     hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
@@ -92,9 +92,9 @@ def render_rays(
 ) -> RayRender:
     """Render rays with origins and unit directions (b, r, 3) between near and far (b, r), in world units.
 
-    A ray with far <= near misses the box. anneal: see `section_slope`. noise: (b, r, coarse) in [0, 1) moves the
-    coarse samples; None takes fixed nodes. background: grey level or colour (3,).
-    Sample positions carry no gradient; the field's distance and gradient are asked for once, at the mid-points.
+    A ray with far <= near misses the box. anneal: see `section_slope`. noise: (b, r, coarse) in [0, 1) moves
+    the coarse samples; None takes fixed nodes. background: grey level or colour (3,).
+    Sample positions carry no gradient; the field's distance and gradient are asked for once, mid-section.
     """
     settings = settings or RenderSettings()
     hit = far > near

@@ -18,8 +18,8 @@ STEEPEST_SLOPE = -10.0
 def stratified(near: Tensor, far: Tensor, count: int, noise: Tensor | None = None) -> Tensor:
     """Ascending distances (..., count) in [near, far] (...).
 
-    Without noise `count` equidistant nodes, both ends included; noise (..., count) in [0, 1) moves each within
-    its stratum, which reaches half way to its neighbours.
+    Without noise `count` equidistant nodes, both ends included; noise (..., count) in [0, 1) moves each
+    within its stratum, which reaches half way to its neighbours.
     """
     unit = torch.linspace(0.0, 1.0, count, dtype=near.dtype, device=near.device)
     if noise is not None:
@@ -51,7 +51,7 @@ def importance(edges: Tensor, weights: Tensor, count: int) -> Tensor:
 def importance_weights(t: Tensor, sdf: Tensor, inv_s: float) -> Tensor:
     """NeuS weights (..., n - 1) between distances t (..., n) with known sdf (..., n), at a fixed sharpness.
 
-    A section takes the steeper fall of itself and the one before it, so that it isn't missed behind a thin wall.
+    A section takes the steeper fall of itself and the one before it, so that thin walls aren't missed.
     """
     length = t[..., 1:] - t[..., :-1]
     slope = (sdf[..., 1:] - sdf[..., :-1]) / (length + 1e-5)
