@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from one2345.errors import InputError
+from one2345.geometry import Mesh
 from one2345.objects import MeshWarning, load_mesh
 from one2345.objects.atlas import Part, join
 from one2345.objects.texture import linear_to_srgb, sample_texture
@@ -214,6 +215,15 @@ def test_base_colour_factor_is_linear_in_the_file(tmp_path):
     header["meshes"][0]["primitives"][0]["material"] = 0
     mesh = load_mesh(write(tmp_path / "factor.gltf", json.dumps(header)))
     np.testing.assert_allclose(mesh.colours, [[0.5, 0, 1]] * 3, atol=1e-4)
+
+
+def test_obj_diffuse_colour(tmp_path):
+    text = "mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl a\nf 1 2 3\nusemtl b\nf 1 3 2\n"
+    write(tmp_path / "m.mtl", "newmtl a\nKd 0.1 0.5 0.9\nnewmtl b\nKd 1 0 0\n")
+    mesh = load_mesh(write(tmp_path / "mesh.obj", text))
+    first = mesh.face_normals()[:, 1] < 0  # the file's face "1 2 3" looks along its +z, the world's -y
+    np.testing.assert_allclose(mesh.colours[mesh.faces[first, 0]], [[0.1, 0.5, 0.9]], atol=1e-6)
+    np.testing.assert_allclose(mesh.colours[mesh.faces[~first, 0]], [[1, 0, 0]], atol=1e-6)
 
 
 def test_vertex_and_face_colours(tmp_path):
@@ -439,3 +449,18 @@ def test_index_out_of_range_gltf(tmp_path):
     header = gltf_triangle(buffers=[{"byteLength": 42, "uri": uri}])
     with pytest.raises(InputError, match="out of range"):
         load_mesh(write(tmp_path / "bad.gltf", json.dumps(header)))
+
+
+# --- round trip through the project's own writer ----------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["glb", "obj", "ply"])
+def test_own_files_come_back_in_the_same_pose_and_colour(tmp_path, kind):
+    export = pytest.importorskip("one2345.meshing.export", reason="the writer is not there yet")
+    sphere = trimesh.creation.icosphere(subdivisions=1)
+    colours = np.random.default_rng(0).integers(0, 256, (len(sphere.vertices), 3)) / 255.0
+    mesh = Mesh(sphere.vertices * [0.1, 0.2, 0.3] + [0, 0.1, 0.2], sphere.faces, colours=colours)
+    export.write_mesh(mesh, tmp_path / f"mesh.{kind}")
+    loaded = load_mesh(tmp_path / f"mesh.{kind}")
+    np.testing.assert_allclose(loaded.triangles, mesh.triangles, atol=1e-6)
+    np.testing.assert_allclose(loaded.colours[loaded.faces], mesh.colours[mesh.faces], atol=1 / 512)

@@ -15,6 +15,8 @@ from one2345.errors import InputError
 
 _MAGIC, _JSON = 0x46546C67, 0x4E4F534A
 _PREFIX = "material:"
+# A leading underscore marks an attribute of the application's own.
+COLOURS = "_ONE2345_COLOUR"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,20 @@ def read_header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def name_materials(data: bytes) -> bytes:
-    """The same file with every material named by its index, so that it can be found in the header again."""
+def annotate(data: bytes) -> bytes:
+    """The same file, changed so that nothing is lost in trimesh.
+
+    Every material is named by its index, so that it can be found in the header again; vertex colours are also
+    given as the attribute COLOURS, which trimesh leaves in its own type (it rounds COLOR_0 to 8 bits).
+    """
     header = read_header(data)
     for index, material in enumerate(header.get("materials", [])):
         material["name"] = f"{_PREFIX}{index}"
+    for mesh in header.get("meshes", []):
+        for primitive in mesh.get("primitives", []):
+            attributes = primitive.get("attributes", {})
+            if "COLOR_0" in attributes:
+                attributes[COLOURS] = attributes["COLOR_0"]
     text = json.dumps(header).encode()
     if data[:4] != b"glTF":
         return text
@@ -67,7 +78,7 @@ def name_materials(data: bytes) -> bytes:
 
 
 def material_of(header: dict[str, Any], name: str | None) -> GltfMaterial | None:
-    """The header's entry of a material that `name_materials` named; None for a primitive without material."""
+    """The header's entry of a material that `annotate` named; None for a primitive without material."""
     if not name or not name.startswith(_PREFIX):
         return None
     entry = header["materials"][int(name.removeprefix(_PREFIX))]

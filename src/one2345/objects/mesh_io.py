@@ -76,14 +76,17 @@ def _parts(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:
     header = None
     if kind in ("glb", "gltf"):
         header = gltf.read_header(data)
-        data = gltf.name_materials(data)
+        data = gltf.annotate(data)
     elif kind in CHECKS:
         CHECKS[kind](data)
     scene = _read(data, kind, resolver)
     if resolver.refused:
         raise InputError(f"reference {'; '.join(resolver.refused)}")
     parts = []
-    for node in scene.graph.nodes_geometry:
+    # In the order of the geometries: the scene graph's own depends on how trimesh walks it.
+    order = {name: index for index, name in enumerate(scene.geometry)}
+    placed = [(order[scene.graph[node][1]], str(node), node) for node in scene.graph.nodes_geometry]
+    for _, _, node in sorted(placed, key=lambda item: item[:2]):
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
@@ -125,6 +128,11 @@ def _part(geometry: trimesh.Trimesh, matrix: NDArray[np.float64], header: dict[s
     if np.linalg.det(matrix[:3, :3]) < 0:
         faces = faces[:, ::-1]
     visual: Any = geometry.visual
+    if header is not None:
+        colours = _gltf_colours(geometry.vertex_attributes.get(gltf.COLOURS), len(vertices))
+        if visual.kind != "texture":
+            return Part(vertices, faces, colours=colours)
+        return _textured(vertices, faces, visual, header, colours)
     if visual.kind == "face":
         colours = np.repeat(np.asarray(visual.face_colors)[:, :3] / 255.0, 3, axis=0)
         if np.linalg.det(matrix[:3, :3]) < 0:
@@ -132,18 +140,22 @@ def _part(geometry: trimesh.Trimesh, matrix: NDArray[np.float64], header: dict[s
         corners = np.arange(faces.size, dtype=np.int64).reshape(-1, 3)
         return Part(vertices[faces.reshape(-1)], corners, colours=colours)
     if visual.kind == "vertex":
-        colours = np.asarray(visual.vertex_colors)[:, :3] / 255.0
-        return Part(vertices, faces, colours=linear_to_srgb(colours) if header is not None else colours)
+        return Part(vertices, faces, colours=np.asarray(visual.vertex_colors)[:, :3] / 255.0)
     if visual.kind != "texture":
         return Part(vertices, faces)
-    return _textured(vertices, faces, visual, header)
+    return _textured(vertices, faces, visual, None, None)
 
 
-def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: Any, header: Any) -> Part:
+def _textured(
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    visual: Any,
+    header: dict[str, Any] | None,
+    colours: NDArray[np.float64] | None,
+) -> Part:
     material = visual.material
     uv = None if visual.uv is None else np.asarray(visual.uv, dtype=np.float64)[:, :2]
     described = None if header is None else gltf.material_of(header, material.name)
-    colours = None
     if described is not None:
         image, tint = material.baseColorTexture, _rgb(linear_to_srgb(described.factor))
         if described.textured and image is None:
@@ -155,11 +167,12 @@ def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: A
                 "a texture uses a second set of coordinates; the first is used", MeshWarning, stacklevel=4
             )
         uv = None if uv is None else described.apply(uv)
-        colours = visual.vertex_attributes.get("color")
+        colours = None if colours is None or (colours > 0.999).all() else colours
     else:
         image = getattr(material, "image", None) or getattr(material, "baseColorTexture", None)
-        diffuse = getattr(material, "diffuse", None)
-        tint = None if image is not None or diffuse is None else _rgb(np.asarray(diffuse)[:3] / 255.0)
+        # Kd as the file has it: trimesh would fill in a grey. Many writers leave Kd black beside a texture.
+        diffuse = getattr(material, "kwargs", {}).get("kd")
+        tint = None if image is not None or diffuse is None else _rgb(np.broadcast_to(diffuse, 3))
     if uv is not None and (len(uv) != len(vertices) or not np.isfinite(uv).all()):
         raise InputError("texture coordinates are NaN, infinite or not one per vertex")
     if image is not None and uv is None:
@@ -167,12 +180,17 @@ def _textured(vertices: NDArray[np.float64], faces: NDArray[np.int64], visual: A
             "a textured part has no texture coordinates; its part is plain", MeshWarning, stacklevel=4
         )
         image = None
-    if colours is not None:
-        colours = np.asarray(colours)
-        scale = float(np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else 1.0
-        colours = linear_to_srgb(colours[:, :3] / scale)
-        colours = None if (colours > 0.999).all() else colours
     return Part(vertices, faces, uv if image is not None else None, _pixels(image), colours, tint)
+
+
+def _gltf_colours(stored: NDArray[Any] | None, count: int) -> NDArray[np.float64] | None:
+    """(n, 3) sRGB of the linear COLOR_0 of n vertices; None if there is none."""
+    if stored is None:
+        return None
+    if stored.shape[0] != count or stored.shape[-1] not in (3, 4):
+        raise InputError(f"COLOR_0 has shape {stored.shape} for {count} vertices")
+    scale = float(np.iinfo(stored.dtype).max) if stored.dtype.kind == "u" else 1.0
+    return linear_to_srgb(stored[:, :3] / scale)
 
 
 def _rgb(values: NDArray[np.floating]) -> tuple[float, float, float]:
