@@ -1,8 +1,8 @@
 """run(): from argv to a command's main(cfg), where cfg is a plain, resolved dictionary.
 
-A single run is composed here and handed to main(); `-m` goes through Hydra's own multirun, so that its sweepers and
-launchers work, and ends in the same main(). Errors that the user can mend are one line on stderr and status 2
-(with ONE2345_TRACEBACK=1 a traceback as well).
+A single run is composed here and handed to main(); `-m` goes through Hydra's own multirun, so that its
+sweepers and launchers work, and ends in the same main(). Errors that the user can mend are one line on stderr
+and status 2 (with ONE2345_TRACEBACK=1 a traceback as well).
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from one2345.cli.compose import Composed, compose, first_of_sweep, one_line, to_
 from one2345.cli.helptext import help_text
 from one2345.cli.quoting import quote, quote_overrides
 from one2345.cli.scale import Scale, asked_for, choose, with_scale
+from one2345.cli.summary import show_messages
 from one2345.errors import InputError, One2345Error
 from one2345.paths import conf_dir
 
@@ -33,8 +34,8 @@ Config = dict[str, Any]
 
 OmegaConf.register_new_resolver("one2345.hash", run_folder.overrides_hash, replace=True)
 
-# How the first process of a run hands its configuration to the ones that Lightning starts beside it: the path and
-# digest of config.json. They repeat the command line, but must neither compose nor choose a folder again.
+# How the first process of a run hands its configuration to those that Lightning starts beside it: the path
+# and digest of config.json. They repeat the command line, but must neither compose nor choose a folder again.
 HANDOVER = "ONE2345_RUN_CONFIG"
 
 
@@ -61,7 +62,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a Hydra multirun. A module-level class, so that a launcher can pickle it for another machine."""
+    """One job of a Hydra multirun: a module-level class, which a launcher can pickle for another machine."""
 
     command: Command
 
@@ -75,7 +76,7 @@ class Job:
 
 
 def run(command: Command, argv: list[str] | None = None) -> None:
-    """Run `command` with `argv` (sys.argv without it) and leave the process with its status if that is not 0."""
+    """Run `command` with `argv` (default: the process's); leave the process with any status but 0."""
     status = execute(command, sys.argv[1:] if argv is None else argv)
     if status:
         sys.exit(status)
@@ -83,6 +84,7 @@ def run(command: Command, argv: list[str] | None = None) -> None:
 
 def execute(command: Command, argv: list[str]) -> int:
     """Run `command`; the status: 0, or 2 after an error that the user can mend."""
+    show_messages()
     try:
         if (config := _handed_over()) is not None:
             command.main(config)
@@ -182,20 +184,32 @@ def _continue_or_begin(config: Config) -> None:
     )
     if other := [line for line in changed if line.startswith("model.")]:
         raise InputError(
-            f"{checkpoint} belongs to another model ({'; '.join(other[:3])}); run.id=NAME starts a run of its own"
+            f"{checkpoint} belongs to another model ({'; '.join(other[:3])}); "
+            "run.id=NAME starts a run of its own"
         )
     print(
         f"continuing {checkpoint}" + (f"; changed: {'; '.join(changed[:5])}" if changed else ""), flush=True
     )
 
 
-def _stored_scale(config: Config) -> str | None:
-    folder = Path(config["run"]["dir"])
-    if config.get("resume") not in ("auto", "must") or config["run"].get("overwrite"):
+def _stored_scale(config: Config) -> Scale | None:
+    """The scale of the run that this one continues or measures."""
+    if "ckpt" in config:
+        start = Path(str(config["ckpt"])).expanduser()
+        folders = [start, *list(start.parents)[:2]]
+        why = "that of the checkpoint's run"
+    elif config.get("resume") in ("auto", "must") and not config["run"].get("overwrite"):
+        folders = [Path(config["run"]["dir"])]
+        if not (folders[0] / run_folder.LAST).is_file():
+            return None
+        why = "that of the run which is continued"
+    else:
         return None
-    if not (folder / run_folder.LAST).is_file() or (stored := run_folder.stored_config(folder)) is None:
-        return None
-    return stored.get("run", {}).get("choices", {}).get("scale")
+    for folder in folders:
+        if (stored := run_folder.stored_config(folder)) is not None:
+            name = stored.get("run", {}).get("choices", {}).get("scale")
+            return Scale(name, why) if name else None
+    return None
 
 
 def _announce(scale: Scale) -> None:

@@ -1,4 +1,4 @@
-"""Overrides to a plain, resolved configuration, or one line that says which override is wrong and what is near.
+"""Overrides to a plain, resolved configuration, or one line that says what is wrong and what is near.
 
 Composition is Hydra's; here it is called without its job machinery, so nothing is written and no folder made.
 """
@@ -31,7 +31,7 @@ CHOICES = {"trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu")}
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed, not yet resolved configuration (`hydra` node taken out) and what was chosen for each group."""
+    """A configuration, not yet resolved and without its `hydra` node; what was chosen for each group."""
 
     config: DictConfig
     choices: dict[str, Any]
@@ -226,7 +226,7 @@ def _expected(default: Any, value: Any) -> str | None:
 
 
 def first_of_sweep(name: str, overrides: list[str]) -> list[str]:
-    """`overrides` with every sweep replaced by its first value, once the options of all of them are known to exist."""
+    """`overrides` with every sweep replaced by its first value, once all their options are known to exist."""
     known, first = groups(), []
     for text in overrides:
         override = _parse(text)
@@ -240,3 +240,10 @@ def first_of_sweep(name: str, overrides: list[str]) -> list[str]:
         if (value := next(iter(override.sweep_string_iterator()), None)) is not None:
             first.append(f"{override.get_key_element()}={value}")
     return first
+
+
+def group_node(group: str, option: str) -> dict[str, Any]:
+    """conf/<group>/<option>.yaml by itself, interpolations and missing values left as they stand."""
+    node = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
+    assert isinstance(node, dict)
+    return {str(k): v for k, v in node.items() if k != "defaults"}

@@ -1,4 +1,4 @@
-"""What `--help` prints: the command, its groups with their options, and its keys as conf/<name>.yaml lists them."""
+"""What --help prints: the command, its groups with their options, its keys as conf/<name>.yaml has them."""
 
 import sys
 from pathlib import Path

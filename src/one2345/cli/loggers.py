@@ -12,10 +12,10 @@ from one2345.cli.run_folder import overrides_hash
 
 
 class MetricsCsv(Logger):
-    """`metrics.csv` in `folder`: one row per logged step, appended to; a resumed run drops the rows it repeats.
+    """`metrics.csv` in `folder`: one row per logged step; a resumed run appends and drops what it repeats.
 
-    A row is written as soon as the next step begins, so a killed run has all but its last. Columns that appear later
-    are added to the header, and earlier rows are left empty there.
+    A row is written as soon as the next step begins, so a killed run has all but its last. Columns that
+    appear later are added to the header, and earlier rows are left empty there.
     """
 
     def __init__(self, *, folder: str) -> None:
@@ -94,7 +94,7 @@ class MetricsCsv(Logger):
 
 
 def wandb_logger(*, folder: str, **options: Any) -> WandbLogger:
-    """A Weights & Biases logger whose run id follows from the run folder, so that a resumed run stays one run.
+    """A Weights & Biases logger whose run id follows from the run folder: a resumed run stays one run.
 
     WANDB_MODE=offline keeps everything below `folder`.
     """

@@ -1,8 +1,8 @@
 """Values that are text or paths, put in quotes before Hydra's override grammar reads them.
 
-`image=my photo, (1).png` is one file name, not a sweep over two. Whatever follows the `=` of a key listed here
-is taken literally: commas, spaces, brackets, `=`, quotes, backslashes, `${`, non-ASCII letters. The one word with
-a meaning is `null`, which unsets the key (a file of that name is `./null`).
+`image=my photo, (1).png` is one file name, not a sweep over two. Whatever follows the `=` of a key listed
+here is taken literally: commas, spaces, brackets, `=`, quotes, backslashes, `${`, non-ASCII letters. The one
+word with a meaning is `null`, which unsets the key (a file of that name is `./null`).
 """
 
 import re

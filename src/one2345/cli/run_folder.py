@@ -45,8 +45,8 @@ def global_rank() -> int:
 def resume_checkpoint(folder: Path, resume: str) -> Path | None:
     """The checkpoint to continue from.
 
-    `auto` takes the folder's last one if there is one, `must` insists on it, `never` refuses a folder that has
-    one; anything else is the path of a checkpoint.
+    `auto` takes the folder's last one if there is one, `must` insists on it, `never` refuses a folder that
+    has one; anything else is the path of a checkpoint.
     """
     last = folder / LAST
     if resume == "auto":
@@ -60,8 +60,8 @@ def resume_checkpoint(folder: Path, resume: str) -> Path | None:
     if resume == "never":
         if last.is_file():
             raise InputError(
-                f"resume=never, but {folder} holds a run already: resume=auto continues it, run.id=NAME starts "
-                "another beside it, run.overwrite=true removes it first"
+                f"resume=never, but {folder} holds a run already: resume=auto continues it, "
+                "run.id=NAME starts another beside it, run.overwrite=true removes it first"
             )
         return None
     path = Path(resume).expanduser()

@@ -39,14 +39,14 @@ def with_scale(overrides: list[str], name: str) -> list[str]:
     return [*kept, f"scale={name}"]
 
 
-def choose(config: dict[str, Any], *, launcher: str, stored: str | None) -> Scale:
+def choose(config: dict[str, Any], *, launcher: str, stored: Scale | None) -> Scale:
     """Resolve `auto`.
 
-    A resumed run keeps its scale. Jobs that run elsewhere must name theirs: the machine that submits them (a login
-    node has no GPU) says nothing about theirs.
+    A resumed run keeps its scale. Jobs that run elsewhere must name theirs: the machine that submits them (a
+    login node has no GPU) says nothing about theirs.
     """
     if stored is not None:
-        return Scale(stored, "the scale this run was started with")
+        return stored
     if launcher not in LOCAL_LAUNCHERS:
         raise InputError(
             f"scale=auto looks at this machine, but hydra/launcher={launcher} runs elsewhere; "

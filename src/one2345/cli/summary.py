@@ -1,8 +1,12 @@
-"""The box at the end of a command: what was written where, and the numbers that matter."""
+"""What a command says: its messages while it runs, and at its end a box with what was written where."""
 
+import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+
+from one2345.cli.run_folder import global_rank
 
 
 def relative(path: Path) -> str:
@@ -11,25 +15,39 @@ def relative(path: Path) -> str:
     return os.fspath(path) if inside.startswith("..") else inside
 
 
-def summary_box(
-    title: str, paths: Mapping[str, Path], scores: Mapping[str, Mapping[str, float]] | None = None
-) -> None:
-    """Print `scores` (one row per predictor) as a table and below it the paths that exist, in a box."""
-    from rich.console import Console, Group
+def summary_box(title: str, paths: Mapping[str, Path]) -> None:
+    """Print those of `paths` that exist, in a box."""
+    from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
-    rows: list[object] = []
-    if scores:
-        columns = list(dict.fromkeys(name for values in scores.values() for name in values))
-        table = Table("", *columns, box=None, pad_edge=False, header_style="bold")
-        for predictor, values in scores.items():
-            table.add_row(predictor, *(f"{values[c]:.4f}" if c in values else "-" for c in columns))
-        rows += [table, Text("")]
     listing = Table.grid(padding=(0, 2))
     for name, path in paths.items():
         if path.exists():
             listing.add_row(Text(name, style="bold"), Text(relative(path), overflow="fold"))
-    rows.append(listing)
-    Console().print(Panel(Group(*rows), title=title, expand=False))
+    Console().print(Panel(listing, title=title, expand=False))
+
+
+def show_messages() -> None:
+    """Send this package's own messages (what is prepared, what failed) to standard error, from rank zero."""
+    logger = logging.getLogger("one2345")
+    if logger.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if global_rank() == 0 else logging.WARNING)
+
+
+def quiet_lightning() -> None:
+    """Drop Lightning's notices that a user can do nothing about."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "The .* does not have many workers",
+        "Checkpoint directory .* exists and is not empty",
+        ".*treespec, LeafSpec",
+        "The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message)

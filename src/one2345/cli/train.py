@@ -1,6 +1,6 @@
 """Train a reconstruction network, evaluate it on held-out objects, and leave meshes and a report.
 
-Everything lands in the run folder, experiments/runs/<experiment>/<run id>; the same command again continues there.
+Everything lands in the run folder, experiments/runs/<experiment>/<run id>; the same command continues there.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from typing import Any
 
 from one2345.build import build
 from one2345.cli import app
-from one2345.cli.checks import check_data, check_folder_writable
+from one2345.cli.checks import check_data, check_folder_writable, check_inputs
+from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
 COMMAND = app.Command("train", "one2345.cli.train")
@@ -23,7 +24,7 @@ class TrainResult:
     folder: Path
     checkpoint: Path | None
     objective: float | None
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    summary: Any = None
     paths: dict[str, Path] = field(default_factory=dict)
 
 
@@ -35,6 +36,7 @@ def run(argv: list[str] | None = None) -> None:
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work before torch is imported."""
     check_data(config)
+    check_inputs(config.get("inputs"))
     check_folder_writable(Path(config["run"]["dir"]))
     if config["trainer"].get("max_steps", 1) == 0:
         raise InputError("trainer.max_steps=0 trains nothing; evaluate.py measures a checkpoint as it is")
@@ -47,6 +49,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
     from one2345.training import ReconstructionModule
 
     folder = Path(config["run"]["dir"])
+    quiet_lightning()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data = build(config["data"], allow_any=True)
     settings = {k: _built(v) for k, v in (config.get("module") or {}).items()}
@@ -65,11 +68,63 @@ def main(config: Mapping[str, Any]) -> TrainResult:
         default_root_dir=folder,
     )
     trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    result = _evaluate(config, trainer, module, data, folder)
-    trainer.strategy.barrier()
-    return result
+    if not trainer.is_global_zero:
+        return TrainResult(folder, None, None)
+    return _evaluate(config, trainer, module, data)
+
+
+def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any, data: Any) -> TrainResult:
+    """Measure the best checkpoint on the held-out objects, beside the visual hull; say where it all is."""
+    from one2345.checkpoints import find_checkpoint, load_reconstructor
+    from one2345.cli.predictors import measure
+    from one2345.evaluation import print_table
+
+    folder = Path(config["run"]["dir"])
+    checkpoints = folder / "checkpoints"
+    model, checkpoint = module.model, None
+    if checkpoints.is_dir() and any(checkpoints.glob("*.ckpt")):
+        checkpoint = find_checkpoint(folder)
+        model, _ = load_reconstructor(checkpoint)
+    out = folder / "evaluation"
+    summary = measure(
+        model,
+        {"held out": data},
+        out,
+        extractor=build(config["extractor"], allow_any=True),
+        protocol=build(config["protocol"], allow_any=True),
+        settings=config["evaluate"],
+        device=trainer.strategy.root_device,
+        details={"run": config["name"], "checkpoint": str(checkpoint), "steps": str(trainer.global_step)},
+        render=module.terms.render if config["evaluate"].get("render") else None,
+    )
+    _log_meshes(trainer.loggers, out / "meshes" / "network", trainer.global_step)
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    paths = {
+        "run folder": folder,
+        "checkpoint": checkpoint or checkpoints,
+        "metrics": folder / "metrics.csv",
+        "previews": folder / "previews",
+        "meshes": out / "meshes" / "network",
+        "report": out / "report.html",
+    }
+    print_table(summary)
+    summary_box(f"{config['name']}: done", paths)
+    objective = summary.statistic("network", f"iou_{summary.protocol.resolutions[0]}")
+    return TrainResult(folder, checkpoint, objective.mean if objective else None, summary, paths)
+
+
+def _log_meshes(loggers: Any, folder: Path, step: int) -> None:
+    """Hand the meshes to Weights & Biases, where that logger is on."""
+    for logger in loggers:
+        if type(logger).__name__ != "WandbLogger":
+            continue
+        import wandb
+
+        for mesh in sorted(folder.glob("*.glb")):
+            logger.experiment.log(
+                {f"mesh/{mesh.stem}": wandb.Object3D(str(mesh)), "trainer/global_step": step}
+            )
 
 
 def _built(node: Any) -> Any:
@@ -89,10 +144,6 @@ def _profiler(kind: str | None, folder: Path) -> Any:
     if kind not in kinds:
         raise InputError(f"profiler={kind} is unknown; it takes {', '.join(kinds)}")
     return kinds[kind](dirpath=folder, filename="profile")
-
-
-def _evaluate(*a):
-    return TrainResult(a[-1], None, None)
 
 
 if __name__ == "__main__":

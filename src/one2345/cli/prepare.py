@@ -1,0 +1,60 @@
+"""Render meshes or analytic shapes into the views format that training and evaluation read.
+
+What lies complete in the output folder already is kept, so an interrupted run goes on where it stopped;
+objects that cannot be prepared are listed with the reason in its quarantine.jsonl.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from one2345.build import build, did_you_mean
+from one2345.cli import app
+from one2345.cli.checks import check_folder_writable, existing_path
+from one2345.cli.summary import summary_box
+from one2345.errors import InputError
+
+COMMAND = app.Command("prepare", "one2345.cli.prepare", folder=False, scaled=False)
+SPLITS = ("train", "val", "test")
+
+
+def run(argv: list[str] | None = None) -> None:
+    """`python prepare.py ...`."""
+    app.run(COMMAND, argv)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse what cannot work before anything heavy is imported."""
+    if config["source"].get("root") is not None:
+        existing_path("source.root", config["source"]["root"], folder=True)
+    if config["out"] is None:
+        raise InputError("out is not given; out=DIR is the folder to write")
+    check_folder_writable(Path(config["out"]), key="out")
+    if config["split"] not in (None, *SPLITS):
+        near = did_you_mean(str(config["split"]), SPLITS) or f"; it takes {', '.join(SPLITS)}"
+        raise InputError(f"split={config['split']} is unknown{near}")
+
+
+def main(config: Mapping[str, Any]) -> Any:
+    """Prepare; returns the `PrepareSummary`."""
+    from one2345.data.prepare import prepare_objects
+
+    source = build(config["source"], allow_any=True)
+    out = Path(config["out"]).expanduser()
+    summary = prepare_objects(
+        source,
+        out=out,
+        recipe=build(config["render"], allow_any=True),
+        workers=config["workers"],
+        ids=source.ids(config["split"]) if config["split"] else None,
+    )
+    print(summary)
+    paths = {"objects": out / "objects", "description": out / "dataset.json"}
+    summary_box(
+        "prepared", {**paths, "not prepared": out / "quarantine.jsonl"} if summary.quarantined else paths
+    )
+    return summary
+
+
+if __name__ == "__main__":
+    run()
