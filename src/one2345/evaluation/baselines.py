@@ -1,0 +1,94 @@
+"""The bar that every network must clear: the visual hull of the same views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from one2345.errors import EmptySurfaceError
+from one2345.geometry import Box, Mesh, in_frame, mask_distance, project, sample_views
+from one2345.meshing import Extractor, colour_vertices
+from one2345.views import ObjectRecord, PosedViews
+
+from .prediction import Prediction, Predictor
+
+HULL_RESOLUTIONS = (64, 128, 256)
+Inputs = Callable[[ObjectRecord], PosedViews]
+"""The views that a reconstruction of a prepared object is given."""
+
+
+def exact_inputs(record: ObjectRecord) -> PosedViews:
+    """The object's stored source views."""
+    return record.views(record.source_indices())
+
+
+def visual_hull_mesh(views: PosedViews, *, resolution: int, box: Box | None = None) -> Mesh:
+    """Surface of the visual hull of v views on a lattice of `resolution` nodes per axis, painted by the views.
+
+    A node is inside when the bilinear mask exceeds 0.5 in every view that sees it (the rule of
+    `geometry.hull_occupancy`, here with one projection for mask and distance); the surface lies between the nodes where the signed distance to the silhouettes' cones says. Pieces are not cleaned away. Raises
+    EmptySurfaceError when the silhouettes have no common point.
+    """
+    cameras = views.cameras
+    maps = torch.stack([views.masks, mask_distance(views.masks)], 1)
+    scale = 2 / (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])
+
+    def field(points: Tensor) -> Tensor:
+        pixels, depth = project(points.expand(len(cameras), -1, -1), cameras)
+        seen = in_frame(pixels, depth, cameras.size)
+        mask, distance = sample_views(maps, pixels).unbind(1)
+        inside = ((mask > 0.5) | ~seen).all(0) & seen.any(0)
+        cones = torch.where(seen, distance * depth * scale[:, None], -torch.inf).amax(0)
+        size = cones.nan_to_num(neginf=1.0).abs().clamp_min(1e-6)
+        return torch.where(inside, -size, size)
+
+    # The silhouettes' outlines are rough on the scale of a pixel, no more: its size bounds the jumps of the field.
+    extractor = Extractor(resolution=resolution, min_area_fraction=0.0, lipschitz=2.0, chunk=32768)
+    mesh = extractor(field, box or Box())
+    return colour_vertices(mesh, lambda p, n: paint(p, n, views))
+
+
+def paint(points: Tensor, normals: Tensor, views: PosedViews, *, sharpness: float = 4.0) -> Tensor:
+    """Colour (p, 3) of surface points: mean of the views, weighted by (cosine to the normal)^sharpness.
+
+    Occlusion is ignored, except that views from behind and pixels outside the mask do not count.
+    """
+    pixels, depth = project(points.expand(len(views), -1, -1), views.cameras)
+    maps = torch.cat([views.images * views.masks[:, None], views.masks[:, None]], 1)
+    sampled = sample_views(maps, pixels)
+    direction = torch.nn.functional.normalize(views.cameras.centres[:, None] - points, dim=-1)
+    weight = (direction * normals).sum(-1).clamp_min(1e-3) ** sharpness * (depth > 0)
+    colour = (sampled[:, :3] * weight[:, None]).sum(0)
+    return (colour / (sampled[:, 3] * weight).sum(0).clamp_min(1e-9)).T.clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualHull:
+    """Predictor: the visual hull at one resolution, from the views that `inputs` gives."""
+
+    resolution: int
+    inputs: Inputs = exact_inputs
+
+    def __call__(self, record: ObjectRecord) -> Prediction:
+        views = self.inputs(record)
+        views = replace(views, depth=None, normals=None).to("cpu")
+        try:
+            mesh = visual_hull_mesh(views, resolution=self.resolution)
+        except EmptySurfaceError as error:
+            raise EmptySurfaceError(
+                f"the silhouettes of {len(views)} views have no common point: {error}"
+            ) from error
+        return Prediction(mesh=mesh, inputs=views.images, note=f"{len(views)} views, {self.resolution}^3")
+
+
+def visual_hulls(
+    *, inputs: Inputs = exact_inputs, name: str = "visual hull", resolutions: tuple[int, ...] = HULL_RESOLUTIONS
+) -> tuple[dict[str, Predictor], dict[str, tuple[str, ...]]]:
+    """Predictors for every resolution, and the group `name` for `evaluate(best_of=...)`, which reports the best."""
+    predictors: dict[str, Predictor] = {
+        f"{name} {r}": VisualHull(resolution=r, inputs=inputs) for r in resolutions
+    }
+    return predictors, {name: tuple(predictors)}

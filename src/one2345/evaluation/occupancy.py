@@ -1,0 +1,81 @@
+"""Which nodes of the evaluation grid lie inside a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from one2345.geometry import Box, Mesh, evaluation_box
+from one2345.objects.mesh_object import occupancy
+
+_MAX_SPAN = 2.0
+
+
+def grid_occupancy(mesh: Mesh, resolution: int) -> NDArray[np.bool_]:
+    """(r, r, r) bool at the cell centres of r^3 cells over a cube of 1.2 object edges; winding number > 0.5.
+
+    For a closed mesh the winding number is constant between sheets of the surface, so it is asked for only at
+    nodes beside the surface and once in each region that the others form: the same answer, several times faster.
+    """
+    box = evaluation_box(resolution)
+    nodes = box.nodes().reshape(-1, 3).double().numpy()
+    shape = (resolution,) * 3
+    if not is_closed(mesh):
+        return occupancy(mesh, nodes).reshape(shape)
+    near = _beside_surface(mesh, box)
+    labelled: Any = ndimage.label(~near)
+    region: NDArray[np.int32] = labelled[0].reshape(-1)
+    ids, first = np.unique(region, return_index=True)
+    first = first[ids > 0]
+    asked = np.concatenate([first, np.flatnonzero(near)])
+    inside = occupancy(mesh, nodes[asked])
+    result = np.zeros(len(nodes), bool)
+    of_region = np.zeros(int(region.max(initial=0)) + 1, bool)
+    of_region[region[first]] = inside[: len(first)]
+    result = of_region[region]
+    result[asked] = inside
+    return result.reshape(shape)
+
+
+def is_closed(mesh: Mesh) -> bool:
+    """Whether every edge is walked equally often in both directions, which makes winding numbers integers."""
+    if mesh.is_empty:
+        return False
+    a = mesh.faces[:, [0, 1, 2]].ravel()
+    b = mesh.faces[:, [1, 2, 0]].ravel()
+    key = np.minimum(a, b) * len(mesh.vertices) + np.maximum(a, b)
+    order = np.argsort(key, kind="stable")
+    key, direction = key[order], np.where(a < b, 1, -1)[order]
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    return not np.add.reduceat(direction, starts).any()
+
+
+def _beside_surface(mesh: Mesh, box: Box) -> NDArray[np.bool_]:
+    """Nodes that may be an end of a lattice edge which a triangle crosses: those in the box of each triangle,
+    rounded outwards to whole cells. Large triangles are split first."""
+    n = box.resolution
+    near = np.zeros((n, n, n), bool)
+    triangles = (mesh.triangles / box.half_edge + 1) * (n / 2) - 0.5
+    while len(triangles):
+        extent = np.ptp(triangles, axis=1).max(1)
+        small = triangles[extent <= _MAX_SPAN]
+        low = np.floor(small.min(1)).astype(np.int64)
+        high = np.ceil(small.max(1)).astype(np.int64)
+        span = int((high - low).max(initial=-1)) + 1
+        for offset in np.ndindex(span, span, span):
+            node = low + offset
+            use = (node <= high).all(1) & (node >= 0).all(1) & (node < n).all(1)
+            near[tuple(node[use].T)] = True
+        triangles = _split(triangles[extent > _MAX_SPAN])
+    return near
+
+
+def _split(triangles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each triangle (m, 3, 3) into four by its edges' midpoints."""
+    a, b, c = triangles.transpose(1, 0, 2)
+    ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+    corners = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+    return np.concatenate([np.stack(t, 1) for t in corners])
