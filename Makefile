@@ -44,7 +44,7 @@ train: $(VENV)/.core ## set up and train, evaluate and report: minutes on two co
 	$(BIN)/python train.py experiment=sdf_base $(ARGS)
 
 train-long: $(VENV)/.core ## the same for up to an hour; call it again to go on after an interruption
-	$(BIN)/python train.py experiment=sdf_base_long $(ARGS)
+	$(BIN)/python train.py experiment=sdf_base scale=laptop_long $(ARGS)
 
 test: $(VENV)/.dev ## set up and run the unit and smoke tests
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
