@@ -1,4 +1,4 @@
-"""The source views as a network sees them: exact, simulated (as a diffusion model errs) or predicted (by one)."""
+"""Source views as a network sees them: exact, simulated (as a diffusion model errs), predicted (by one)."""
 
 from .base import ExactInputs, Inputs
 from .predicted import PredictedInputs

@@ -20,7 +20,9 @@ class Inputs(Protocol):
 
     wants_depth: bool
 
-    def __call__(self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]) -> PosedViews: ...
+    def __call__(
+        self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]
+    ) -> PosedViews: ...
 
 
 class ExactInputs:
@@ -28,5 +30,7 @@ class ExactInputs:
 
     wants_depth = False
 
-    def __call__(self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]) -> PosedViews:
+    def __call__(
+        self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]
+    ) -> PosedViews:
         return sources

@@ -1,10 +1,10 @@
-"""How the object that a generated view shows differs from the true one: a smooth random map of 3D space per view.
+"""How the object that a generated view shows differs from the true one: per view, a smooth map of space.
 
-A view-conditioned diffusion model errs in pose and in shape, the more the further the view is from the picture it
-was made from. Both errors are one displacement of the points that the view sees, given in the frame of the camera
-of that view: a similarity about the object's centre (what a jitter of camera pose and focal length looks like, with a
-stretch per axis) plus a smooth random field. Being a map of space, the drift of one view can be looked at from
-another camera, so a second generation inherits the drift of the first.
+A view-conditioned diffusion model errs in pose and in shape, the more the further the view is from the
+picture it was made from. Both errors are one displacement of the points that the view sees, given in the
+frame of that view's camera: a similarity about the object's centre (what a jitter of camera pose and focal
+length looks like, with a stretch per axis) plus a smooth random field. Being a map of space, the drift of one
+view can be looked at from another camera, so a second generation inherits the drift of the first.
 """
 
 from __future__ import annotations
@@ -50,15 +50,18 @@ class Draw:
     def named(names: Sequence[str], key: tuple[Part, ...]) -> Draw:
         """The numbers of each named view under `key`; a view's numbers depend on its own name only."""
         rows = {name: torch.randn(_COUNT, generator=torch_rng(*key, "drift", name)) for name in set(names)}
-        parts = torch.stack([rows[name] for name in names]).split([math.prod(s) for s in _SHAPES.values()], -1)
+        parts = torch.stack([rows[name] for name in names]).split(
+            [math.prod(s) for s in _SHAPES.values()], -1
+        )
         return Draw(**{n: p.reshape(-1, *s) for (n, s), p in zip(_SHAPES.items(), parts, strict=True)})
 
 
 @dataclass(frozen=True)
 class Amplitudes:
-    """Standard deviations at unit growth. rotation: degrees. stretch: logarithm of the scale, per camera axis.
+    """Standard deviations at unit growth.
 
-    shift, warp: world units. texture: fraction of the image width. shade: of the colour range [0, 1].
+    rotation: degrees. stretch: logarithm of the scale, per camera axis. shift, warp: world units. texture:
+    fraction of the image width. shade, tint: lightness and each channel, of the colour range [0, 1].
     """
 
     rotation: float
@@ -67,10 +70,11 @@ class Amplitudes:
     warp: float
     texture: float
     shade: float
+    tint: float
 
 
 def growth(angle: Tensor, floor: float) -> Tensor:
-    """Drift at `angle` (degrees) from the origin view: from `floor` at 0 to 1 at 180, as the half angle's sine."""
+    """Share of the drift at `angle` degrees from the origin view: `floor` at 0, by sin(angle / 2) to 1."""
     return floor + (1.0 - floor) * torch.sin(torch.deg2rad(angle) / 2)
 
 
@@ -94,8 +98,10 @@ def image_coordinates(points_world: Tensor, cameras: Cameras) -> Tensor:
     return image[..., :2] / image[..., 2:].clamp_min(1e-3) / size * 2 - 1
 
 
-def displace(points_world: Tensor, cameras: Cameras, draw: Draw, amplitudes: Amplitudes, grown: Tensor) -> Tensor:
-    """Where the drifted object has the points (v, p, 3) of the true one; cameras, draw and grown (v,) per view."""
+def displace(
+    points_world: Tensor, cameras: Cameras, draw: Draw, amplitudes: Amplitudes, grown: Tensor
+) -> Tensor:
+    """Where the drifted object has the points (v, p, 3) of the true one; draw and grown (v,) of each view."""
     size = grown[:, None]
     points = _camera_frame(points_world, cameras)
     centre = _camera_frame(points_world.new_zeros(len(cameras), 1, 3), cameras)
@@ -119,12 +125,14 @@ def lift(depth: Tensor, cameras: Cameras) -> Tensor:
 
 
 def ball_depth(cameras: Cameras) -> Tensor:
-    """(v, h, w) z-depth of a stand-in for an object of unknown shape: a ball, and its equatorial plane around it."""
+    """(v, h, w) z-depth of a stand-in for an unknown shape: a ball; around it, its central plane."""
     height, width = cameras.size
-    centre = torch.linalg.vector_norm(cameras.centres, dim=-1)[:, None, None]
+    centre = -(cameras.centres * cameras.forward).sum(-1)[:, None, None]
     plane = lift(centre.expand(-1, height, width), cameras)
     offset = torch.linalg.vector_norm(plane, dim=-1).reshape(-1, height, width)
-    return centre - (0.75 * OBJECT_EDGE / 2) * (1 - (offset / (0.75 * OBJECT_EDGE / 2)) ** 2).clamp_min(0).sqrt()
+    return (
+        centre - (0.75 * OBJECT_EDGE / 2) * (1 - (offset / (0.75 * OBJECT_EDGE / 2)) ** 2).clamp_min(0).sqrt()
+    )
 
 
 def _camera_frame(points_world: Tensor, cameras: Cameras) -> Tensor:

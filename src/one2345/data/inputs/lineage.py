@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Lineage:
     """Ancestry of v views.
 
-    near: (v,) bool, made from a stage-1 view rather than from the input view. parents, parent_names: cameras (v) and
-    names of those stage-1 views (for the other views: the view itself). input_centre: (3,) camera centre of
-    the input view, in the world.
+    near: (v,) bool, made from a stage-1 view rather than from the input view. parents, parent_names: cameras
+    (v) and names of those stage-1 views (for the other views: the view itself). input_centre: (3,) camera
+    centre of the input view, in the world.
     """
 
     near: Tensor
@@ -38,8 +38,8 @@ class Lineage:
 def lineage(record: ObjectRecord | None, sources: PosedViews) -> Lineage:
     """Ancestry of the sources.
 
-    A stage-1 view that is not among the sources is looked up in the record. The input view stands at azimuth 0 and at
-    the elevation that the record's provenance gives; where it gives none, it is the first stage-1 view.
+    A stage-1 view that is not among the sources is looked up in the record. The input view stands at azimuth
+    0 and at the elevation that the record's provenance gives; if it gives none, it is the first stage-1 view.
     Raises InputError for a near view whose stage-1 view neither the sources nor the record know.
     """
     names, cameras = [], []
@@ -68,8 +68,8 @@ def _parent(record: ObjectRecord | None, sources: PosedViews, view: int) -> tupl
             return parent, camera.resized(sources.cameras.size)
     where = f"{record.folder}: " if record is not None else ""
     raise InputError(
-        f"{where}near view {name!r} does not say which stage-1 view it was made from, so its drift can't be simulated; "
-        "give `parent` in object.json, or use inputs=exact"
+        f"{where}near view {name!r} does not say which stage-1 view it was made from, so its drift can't be "
+        "simulated; give `parent` in object.json, or use inputs=exact"
     )
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class PredictedInputs:
-    """Images root/<object id>/<view name>.png in place of the true renders, whose poses they are taken to have.
+    """Images root/<object id>/<view name>.png in place of the true renders, at whose poses they are taken.
 
-    root: folder that the synthesiser wrote. RGBA files keep their alpha as mask. RGB files are taken to be on white:
-    the mask is where any channel lies below `white` (grey levels of 255). Files of another size than the views are
-    resampled; their shape (height : width) must agree.
+    root: folder that the synthesiser wrote. RGBA files keep their alpha as mask. RGB files are taken to be on
+    white: the mask is where any channel lies below `white` (grey levels of 255). Files of another size than
+    the views are resampled; their shape (height : width) must agree.
     """
 
     wants_depth = False
@@ -34,10 +34,13 @@ class PredictedInputs:
         self.white = white
         if not self.root.is_dir():
             raise InputError(
-                f"inputs.root={self.root}: there is no such folder; it should hold <object id>/<view name>.png"
+                f"inputs.root={self.root}: there is no such folder; it should hold "
+                "<object id>/<view name>.png"
             )
 
-    def __call__(self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]) -> PosedViews:
+    def __call__(
+        self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]
+    ) -> PosedViews:
         if record is None:
             raise InputError("predicted inputs are looked up by object id, so they need the object's record")
         folder = self.root / record.id
@@ -55,17 +58,27 @@ class PredictedInputs:
                 rgba = torch.from_numpy(np.array(image.convert("RGBA"))).movedim(-1, 0).float() / 255
         except FileNotFoundError:
             raise InputError(f"{file}: the predicted view is missing") from None
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+        ) as error:
             raise InputError(f"{file}: not a readable PNG (truncated or damaged): {error}") from error
         rgb, mask = rgba[:3], rgba[3:]
         if not has_alpha:
             mask = (rgb.amin(0, keepdim=True) < self.white / 255).float()
         height, width = rgb.shape[-2:]
         if height * size[1] != width * size[0]:
-            raise InputError(f"{file}: is {width}x{height} px, the views are {size[1]}x{size[0]}: another shape")
+            raise InputError(
+                f"{file}: is {width}x{height} px, the views are {size[1]}x{size[0]}: another shape"
+            )
         # On white before resampling, so that the colours of transparent pixels don't bleed in. An opaque
         # image keeps its near-white background as white.
         whole = torch.cat([rgb * mask + (1 - mask), mask])
         if (height, width) != size:
-            whole = interpolate(whole[None], size, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
+            whole = interpolate(whole[None], size, mode="bilinear", antialias=True, align_corners=False)[
+                0
+            ].clamp(0, 1)
         return whole[:3], whole[3]

@@ -1,4 +1,4 @@
-"""Source views that err as a view-conditioned diffusion model (Zero123) errs, made from the true ones in milliseconds."""
+"""Source views that err as a view-conditioned diffusion model (Zero123) errs, made from the true ones."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample, interpolate
 
 from ...errors import InputError
 from ...geometry import Cameras
 from ...seeding import Part
-from .drift import Amplitudes, Draw, angle_between, ball_depth, displace, growth, image_coordinates, lift, smooth
+from .drift import (
+    Amplitudes,
+    Draw,
+    angle_between,
+    ball_depth,
+    displace,
+    growth,
+    image_coordinates,
+    lift,
+    smooth,
+)
 from .fill import extend
 from .lineage import Lineage, lineage
 
@@ -25,22 +35,23 @@ _BLUR_CELLS = 64  # resolution of the low-passed colours
 
 
 class SimulatedInputs:
-    """Perturbs shape, pose and colour of each view, the more the further it is from the view it was made from.
+    """Perturbs shape, pose and colour of a view, the more the further it is from the view it was made from.
 
-    Every view but a near one is made from the input view (azimuth 0, the object's input elevation). A near view is
-    made from its stage-1 view: from the true one with `chain=False` (training, as in the published training set,
-    where the nearby views were predicted from renders), from the drifted one with `chain=True` (use of the whole
-    pipeline: the near view then shows the object of its stage-1 view, with its colours, and drifts again).
+    Every view but a near one is made from the input view (azimuth 0, the object's input elevation). A near
+    view is made from its stage-1 view: from the true one with `chain=False` (training, as in the published
+    training set, whose nearby views were predicted from renders), from the drifted one with `chain=True` (use
+    of the whole pipeline: the near view shows the drifted object of its stage-1 view, in its colours, and
+    drifts again). The draws of different views are independent, as samples of a diffusion model are.
 
     geometry, appearance: multiply the amplitudes below (0 and 0: the true views, bit for bit).
-    rotation (degrees), stretch (log scale per camera axis), shift and warp (world units): the drift of shape and
-    pose. texture (fraction of the image width): extra motion of the colours. shade: change of the colours, in
-    [0, 1]. lowpass: share of blurred colours. All are standard deviations (lowpass: the value) for a view opposite
-    to its origin; at the angle a they are multiplied by floor + (1 - floor) sin(a / 2).
+    rotation (degrees), stretch (log scale per camera axis), shift, warp (world units): drift of shape and
+    pose. texture (fraction of the image width): extra motion of the colours. shade, tint: change of lightness
+    and of each channel, in [0, 1]. lowpass: share of blurred colours, at most 1.
+    These are standard deviations (lowpass: the value) for a view opposite to its origin; at the angle a they
+    are multiplied by floor + (1 - floor) sin(a / 2). Defaults are calibrated: experiments/simulated_inputs.
 
-    Pose errors are a reprojection by depth where the views carry it (smoothed and extended over the background, so
-    that silhouettes move with the surface), else by the depth of a ball about the object's centre. Defaults are
-    calibrated: experiments/simulated_inputs.
+    Pose errors are a reprojection by depth where the views carry it (smoothed, and extended over the
+    background, so that silhouettes move with the surface), else by the depth of a ball about the centre.
     """
 
     wants_depth = True
@@ -51,13 +62,14 @@ class SimulatedInputs:
         chain: bool = False,
         geometry: float = 1.0,
         appearance: float = 1.0,
-        rotation: float = 12.0,
-        stretch: float = 0.10,
-        shift: float = 0.03,
-        warp: float = 0.03,
-        texture: float = 0.02,
-        shade: float = 0.15,
-        lowpass: float = 0.9,
+        rotation: float = 3.9,
+        stretch: float = 0.039,
+        shift: float = 0.0022,
+        warp: float = 0.006,
+        texture: float = 0.04,
+        shade: float = 0.155,
+        tint: float = 0.03,
+        lowpass: float = 0.92,
         floor: float = 0.15,
     ) -> None:
         given = {k: v for k, v in locals().items() if k not in ("self", "chain")}
@@ -76,9 +88,12 @@ class SimulatedInputs:
             warp=warp * geometry,
             texture=texture * appearance,
             shade=shade * appearance,
+            tint=tint * appearance,
         )
 
-    def __call__(self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]) -> PosedViews:
+    def __call__(
+        self, record: ObjectRecord | None, sources: PosedViews, *, key: tuple[Part, ...]
+    ) -> PosedViews:
         amplitudes = [getattr(self.amplitudes, f.name) for f in fields(self.amplitudes)]
         if not any(amplitudes) and self.lowpass == 0:
             return sources
@@ -86,7 +101,9 @@ class SimulatedInputs:
             images, masks = self._perturb(sources, lineage(record, sources), key)
         return replace(sources, images=images, masks=masks, depth=None, normals=None)
 
-    def _perturb(self, sources: PosedViews, made_from: Lineage, key: tuple[Part, ...]) -> tuple[Tensor, Tensor]:
+    def _perturb(
+        self, sources: PosedViews, made_from: Lineage, key: tuple[Part, ...]
+    ) -> tuple[Tensor, Tensor]:
         images, alpha = sources.images, sources.masks[:, None].clamp(0, 1)
         height, width = images.shape[-2:]
         cells = (min(_FIELD_CELLS, height), min(_FIELD_CELLS, width))
@@ -110,15 +127,18 @@ class SimulatedInputs:
             size = grown[:, None, None]
             texture = texture + size * self.amplitudes.texture * 2 * smooth(draw.texture, at)
             tones = draw.shade[:, None] + smooth(draw.shade_field, at)
-            # One tone for all channels and, weaker, one for each.
-            shade = shade + size * self.amplitudes.shade * (0.8 * tones[..., :1] + 0.4 * tones[..., 1:])
+            shade = shade + size * (
+                self.amplitudes.shade * tones[..., :1] + self.amplitudes.tint * tones[..., 1:]
+            )
             keep = keep * (1 - self.lowpass * grown).clamp(0, 1)
             moved = displace(moved, cameras, draw, self.amplitudes, grown)
 
         flow = image_coordinates(moved, low) - image_coordinates(points, low)
         offset = _inverse(_as_maps(flow, cells))
         upsampled = interpolate(
-            torch.cat([offset, _as_maps(texture, cells), _as_maps(shade, cells)], 1), (height, width), mode="bilinear"
+            torch.cat([offset, _as_maps(texture, cells), _as_maps(shade, cells)], 1),
+            (height, width),
+            mode="bilinear",
         )
         colours = _low_passed(images, alpha, 1 - keep)
         here = _identity(height, width, images)
@@ -135,14 +155,18 @@ def _proxy_depth(sources: PosedViews, low: Cameras) -> Tensor:
     ball = ball_depth(low)
     if sources.depth is None:
         return ball
-    known = (sources.depth > 0).to(sources.depth)[:, None]
-    maps = torch.nn.functional.adaptive_avg_pool2d(torch.cat([sources.depth[:, None] * known, known], 1), low.size)
-    depth = extend(maps[:, :1], maps[:, 1:])[:, 0]
-    return torch.where(depth > 0, depth, ball)
+    # Averages of exp(depth / scale) lean to the farthest: a silhouette moves with the rim behind it.
+    centre, scale = ball.amax((1, 2), keepdim=True), 0.03
+    known = (sources.depth > 0).to(sources.depth)
+    far = torch.exp((sources.depth - centre).clamp(-1, 1) / scale) * known
+    pooled, covered = adaptive_avg_pool2d(torch.stack([far, known], 1), low.size).split(1, 1)
+    seen = (covered > 0).to(covered)
+    depth = extend(pooled / covered.clamp_min(1e-6) * seen, seen)[:, 0]
+    return torch.where(depth > 0, centre + scale * torch.log(depth.clamp_min(1e-30)), ball)
 
 
 def _low_passed(images: Tensor, alpha: Tensor, share: Tensor) -> Tensor:
-    """Colours (v, 3, h, w) of the foreground, extended over the background, blurred by `share` (v,) in [0, 1]."""
+    """Foreground colours (v, 3, h, w), extended over the background, blurred by `share` (v,) in [0, 1]."""
     height, width = images.shape[-2:]
     over_black = images - (1 - alpha)
     factor = max(1, min(height, width) // _BLUR_CELLS)
@@ -153,7 +177,10 @@ def _low_passed(images: Tensor, alpha: Tensor, share: Tensor) -> Tensor:
 
 
 def _inverse(flow: Tensor) -> Tensor:
-    """Offsets (v, 2, h, w) at which to read a picture so that it moves by `flow` (image coordinates), both smooth."""
+    """Offsets (v, 2, h, w) at which to read a picture so that it moves by the smooth `flow`.
+
+    Both in image coordinates.
+    """
     here = _identity(*flow.shape[-2:], flow)
     offset = -flow
     for _ in range(3):
