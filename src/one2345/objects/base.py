@@ -65,11 +65,11 @@ class Object3D(Protocol):
         ...
 
     def sdf(self, points: torch.Tensor) -> torch.Tensor:
-        """True signed distance (...,) of points (..., 3); cavities that light cannot enter count as inside."""
+        """True signed distance (...) of points (..., 3); cavities that light cannot enter count as inside."""
         ...
 
     def colour(self, points: torch.Tensor) -> torch.Tensor:
-        """Albedo (..., 3) in [0, 1] of the surface point that is nearest to (or at) each of points (..., 3)."""
+        """Albedo (..., 3) in [0, 1] of the surface point that is nearest to each of points (..., 3)."""
         ...
 
     def sample_surface(self, n: int, *, seed: int) -> SurfaceSamples:
@@ -77,7 +77,7 @@ class Object3D(Protocol):
         ...
 
     def render(self, cameras: Cameras) -> Render:
-        """Exact picture for each camera of a batch (v,); albedo only unless the object was given a shading."""
+        """Exact picture for each camera of a batch (v,); albedo only, unless the object has a shading."""
         ...
 
 

@@ -12,8 +12,8 @@ AMBIENT = 0.45
 def shade(albedo: torch.Tensor, normals: torch.Tensor, strength: float) -> torch.Tensor:
     """Darken albedo where the surface turns away from a distant light that is fixed in the world.
 
-    The factor is (1 - strength) + strength * (AMBIENT + (1 - AMBIENT) * (1 + n.l) / 2): wrapped Lambert, so that
-    shaded sides keep some shape. Strength 0 returns albedo itself.
+    The factor is (1 - strength) + strength * (AMBIENT + (1 - AMBIENT) * (1 + n.l) / 2): wrapped Lambert, so
+    that shaded sides keep some shape. Strength 0 returns albedo itself.
 
     albedo: (..., 3) in [0, 1]; normals: (..., 3) unit, world frame; strength: in [0, 1].
     Returns (..., 3) in [0, 1]. Raises ValueError when strength lies outside [0, 1].

@@ -52,13 +52,15 @@ class Draft:
     def rotation(self, *, upright: float = 0.6) -> np.ndarray:
         """Identity or a permutation of the axes with probability `upright`, any rotation otherwise."""
         if self.chance(upright):
-            return about_z(self.pick([0.0, 0.0, math.pi / 2])) @ self.pick([np.eye(3), SIDEWAYS, FORWARD], [2, 1, 1])
+            return about_z(self.pick([0.0, 0.0, math.pi / 2])) @ self.pick(
+                [np.eye(3), SIDEWAYS, FORWARD], [2, 1, 1]
+            )
         q, r = np.linalg.qr(self.generator.normal(size=(3, 3)))
         q = q * np.sign(np.diag(r))
         return q * np.sign(np.linalg.det(q))
 
     def solid(self, size: float, *, kind: str | None = None, **changes: Any) -> Part:
-        """A random primitive whose extents are about `size` to both sides, textured; `changes` are fields of Part."""
+        """A random textured primitive that reaches about `size` to each side; `changes` are fields of Part."""
         kind = kind or self.pick(list(SOLIDS), list(SOLIDS.values()))
         a, b, c = (size * self.uniform(0.35, 1.0) for _ in range(3))
         given: dict[str, Any] = {"texture": self.texture(size)}

@@ -1,4 +1,4 @@
-"""Families of random programs: what kinds of objects the shapes imitate. Program units: extents of about 1."""
+"""Families of random programs: what kinds of objects the shapes imitate. Extents are about 1."""
 
 from __future__ import annotations
 
@@ -78,8 +78,12 @@ def vessel(draft: Draft) -> list[Part]:
         minor = draft.uniform(0.025, 0.05)
         at = (width + 0.05, 0.0, draft.uniform(-0.1, 0.25) * height)
         ring = (max(0.45 * height, 0.12), minor)
-        handle = Part("torus", ring, FORWARD, at, texture=draft.texture(0.3), fold=(draft.chance(0.5), False, False))
-        inner = Part("cylinder", (width - 1.2 * wall, height), np.eye(3), (0.0, 0.0, wall * 1.5), "subtraction")
+        handle = Part(
+            "torus", ring, FORWARD, at, texture=draft.texture(0.3), fold=(draft.chance(0.5), False, False)
+        )
+        inner = Part(
+            "cylinder", (width - 1.2 * wall, height), np.eye(3), (0.0, 0.0, wall * 1.5), "subtraction"
+        )
         parts += [handle, inner] if draft.chance(0.3) and outline[2] > 0.6 * width else [handle]
     if draft.chance(0.4):
         foot = outlines.cone(width * draft.uniform(0.4, 0.8), width * draft.uniform(0.15, 0.4), 0.12)
@@ -96,17 +100,23 @@ def vessel(draft: Draft) -> list[Part]:
 def shell(draft: Draft) -> list[Part]:
     """A hollow solid that is cut open, perhaps with windows and things attached."""
     wall = draft.uniform(*THIN)
-    kind = draft.pick(["box", "ellipsoid", "cylinder", "superquadric", "capsule", "extrusion"], [3, 3, 3, 2, 1, 1])
+    kind = draft.pick(
+        ["box", "ellipsoid", "cylinder", "superquadric", "capsule", "extrusion"], [3, 3, 3, 2, 1, 1]
+    )
     normal = draft.pick([np.array([0.0, 0.0, 1.0]), draft.direction()], [0.6, 0.4])
     normal = normal * (1.0 if normal[2] > 0 else -1.0)
     cut = (float(normal[0]), float(normal[1]), float(normal[2]), draft.uniform(-0.1, 0.2))
-    parts = [draft.solid(0.55, kind=kind, shell=wall, cut=cut, rotation=draft.rotation(upright=0.8), twist=0.0)]
+    parts = [
+        draft.solid(0.55, kind=kind, shell=wall, cut=cut, rotation=draft.rotation(upright=0.8), twist=0.0)
+    ]
     for _ in range(int(draft.generator.integers(0, 4))):
         place = draft.direction() * 0.45
         if draft.chance(0.4):
             turn = towards(place / np.linalg.norm(place))
             window = (draft.uniform(0.08, 0.2), 0.35)
-            parts.append(Part("cylinder", window, turn, _at(place), "subtraction", texture=draft.texture(0.2)))
+            parts.append(
+                Part("cylinder", window, turn, _at(place), "subtraction", texture=draft.texture(0.2))
+            )
         else:
             size = draft.uniform(0.12, 0.3)
             parts.append(draft.solid(size, position=_at(place), rotation=draft.rotation(), **draft.joined()))
@@ -147,7 +157,9 @@ def furniture(draft: Draft) -> list[Part]:
         foot = outlines.cone(0.7 * min(x, y), leg, 0.06)
         parts.append(Part("revolution", foot, position=(0.0, 0.0, -height), texture=other))
     else:
-        parts.append(Part("box", (plate, y, height), position=(x - plate, 0.0, 0.0), fold=four, texture=other))
+        parts.append(
+            Part("box", (plate, y, height), position=(x - plate, 0.0, 0.0), fold=four, texture=other)
+        )
     if style != "pedestal" and draft.chance(0.45):
         size = (x, y, plate) if style == "panels" else (x - leg, max(y - 2 * leg, 0.05), plate)
         parts.append(Part("box", size, position=(0.0, 0.0, draft.uniform(-0.6, 0.4) * height), texture=wood))
@@ -156,10 +168,16 @@ def furniture(draft: Draft) -> list[Part]:
         where = (0.0, y - back, height + tall)
         parts.append(Part("box", (x, back, tall), position=where, texture=draft.texture(0.4), rounding=0.01))
         if draft.chance(0.5):
-            window = ("cylinder", (0.5 * min(x, tall), 0.2)) if draft.chance(0.5) else ("box", (0.12, 0.5 * tall, 0.2))
+            window = (
+                ("cylinder", (0.5 * min(x, tall), 0.2))
+                if draft.chance(0.5)
+                else ("box", (0.12, 0.5 * tall, 0.2))
+            )
             at = (0.0 if draft.chance(0.5) else 0.5 * x, where[1], where[2])
             fold = (True, False, False)
-            parts.append(Part(*window, rotation=FORWARD, position=at, operation="subtraction", fold=fold, texture=wood))
+            parts.append(
+                Part(*window, rotation=FORWARD, position=at, operation="subtraction", fold=fold, texture=wood)
+            )
     for _ in range(int(draft.generator.integers(0, 3))):
         size = draft.uniform(0.08, 0.2)
         at = (draft.uniform(-0.5, 0.5) * x, draft.uniform(-0.5, 0.5) * y, height + 0.6 * size)
@@ -170,7 +188,9 @@ def furniture(draft: Draft) -> list[Part]:
 def creature(draft: Draft) -> list[Part]:
     """A mirrored body with limbs: animal, doll, plane or car."""
     body = draft.pick(["ellipsoid", "superquadric", "capsule", "rounded_box", "revolution"])
-    parts = [draft.solid(draft.uniform(0.4, 0.55), kind=body, rotation=draft.pick([np.eye(3), FORWARD]), twist=0.0)]
+    parts = [
+        draft.solid(draft.uniform(0.4, 0.55), kind=body, rotation=draft.pick([np.eye(3), FORWARD]), twist=0.0)
+    ]
     blend = draft.uniform(0.05, 0.15)
     head = draft.uniform(0.15, 0.28)
     at = (0.0, -draft.uniform(0.2, 0.5), draft.uniform(0.2, 0.5))
@@ -182,7 +202,9 @@ def creature(draft: Draft) -> list[Part]:
         turn = towards(axis / np.linalg.norm(axis))
         style = draft.pick(["limb", "wing", "wheel", "any"], [4, 2, 1.5, 2])
         fold = (True, draft.chance(0.4), False)
-        joined = {"operation": "smooth_union", "blend": blend} if draft.chance(0.6) else {"operation": "union"}
+        joined = (
+            {"operation": "smooth_union", "blend": blend} if draft.chance(0.6) else {"operation": "union"}
+        )
         texture = draft.texture(0.25)
         if style == "limb":
             params = (draft.uniform(0.04, 0.1), draft.uniform(0.15, 0.32))
@@ -191,14 +213,20 @@ def creature(draft: Draft) -> list[Part]:
         elif style == "wing":
             params = (draft.uniform(0.02, 0.04), *outlines.polygon(draft.generator, draft.uniform(0.2, 0.35)))
             side = about_z(draft.uniform(0.0, 3.0))
-            parts.append(Part("extrusion", params, side, _at(place), fold=fold, texture=texture, rounding=0.008))
+            parts.append(
+                Part("extrusion", params, side, _at(place), fold=fold, texture=texture, rounding=0.008)
+            )
         elif style == "wheel":
             params = (draft.uniform(0.12, 0.2), draft.uniform(0.04, 0.08))
             at = (abs(place[0]) + 0.1, abs(place[1]), -abs(place[2]))
             wheel = draft.pick(["cylinder", "torus"])
             parts.append(Part(wheel, params, SIDEWAYS, at, fold=(True, True, False), texture=texture))
         else:
-            parts.append(draft.solid(draft.uniform(0.12, 0.25), position=_at(place), rotation=turn, fold=fold, **joined))
+            parts.append(
+                draft.solid(
+                    draft.uniform(0.12, 0.25), position=_at(place), rotation=turn, fold=fold, **joined
+                )
+            )
     return parts
 
 

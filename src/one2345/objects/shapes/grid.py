@@ -1,4 +1,4 @@
-"""A shape on a grid: distances at the nodes near the surface, signs everywhere, and cavities that light cannot enter."""
+"""A shape on a grid: distances next to the surface, signs everywhere, and cavities without light."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ CHUNK = 1 << 18
 class ShapeGrid:
     """Nodes at origin + spacing * index.
 
-    values: (nx, ny, nz) float32 bound of the signed distance in the frame of `origin`; exact next to the surface, right
-    in sign and never too large elsewhere. Sealed cavities are filled: their nodes are negative.
-    cavity: (nx, ny, nz) bool, nodes of sealed cavities and the solid nodes that touch them; None without cavities.
+    values: (nx, ny, nz) float32 bound of the signed distance in the frame of `origin`; exact next to the
+    surface, right in sign and never too large elsewhere. Sealed cavities are filled: their nodes are
+    negative.
+    cavity: (nx, ny, nz) bool, nodes of sealed cavities and the solid nodes that touch them; None without
+    cavities.
     """
 
     origin: NDArray[np.float64]
@@ -55,8 +57,17 @@ class ShapeGrid:
         return cavity[i, j, k] & inside
 
 
-def sample_grid(bound: Bound, lower: NDArray[np.float64], upper: NDArray[np.float64], spacing: float) -> ShapeGrid:
-    """Evaluate a 1-Lipschitz bound on nodes that cover [lower, upper] with a margin, coarse to fine; fill cavities.
+def sample_grid(
+    bound: Bound,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    spacing: float,
+    *,
+    fill: bool = True,
+) -> ShapeGrid:
+    """Evaluate a 1-Lipschitz bound on nodes that cover [lower, upper] with a margin, coarse to fine.
+
+    fill: find sealed cavities and make them solid.
 
     Blocks of 4^3 nodes whose centre is further from the surface than their corners plus one spacing are not
     refined: they take the value of their centre, drawn towards 0 by the half diagonal.
@@ -64,7 +75,7 @@ def sample_grid(bound: Bound, lower: NDArray[np.float64], upper: NDArray[np.floa
     blocks = np.maximum(np.ceil((upper - lower) / spacing / BLOCK + 0.5).astype(int), 1)
     origin = (lower + upper) / 2.0 - (blocks * BLOCK - 1) * spacing / 2.0
     values = coarse_to_fine(bound, origin, spacing, blocks * BLOCK)
-    cavity = _cavities(bound, origin, spacing, values)
+    cavity = _cavities(bound, origin, spacing, values) if fill else None
     if cavity is not None:
         values = np.where(cavity & (values > 0.0), -values, values)
         cavity = ndimage.binary_dilation(cavity, np.ones((3, 3, 3), dtype=bool)) & (values < 0.0)
@@ -97,8 +108,9 @@ def _cavities(
 ) -> NDArray[np.bool_] | None:
     """All nodes that light from outside cannot reach, once some empty ones are among them; None otherwise.
 
-    Empty nodes that even diagonal steps cannot reach are sealed. Those that only diagonal steps reach may be the end
-    of a groove or lie behind a thin wall: where they hold a ball of a spacing, a grid of half the spacing decides.
+    Empty nodes that even diagonal steps cannot reach are sealed. Those that only diagonal steps reach may be
+    the end of a groove or lie behind a thin wall: where they hold a ball of a spacing, a grid of half the
+    spacing decides.
     """
     free = values > 0.0
     straight = _reached(free, ndimage.generate_binary_structure(3, 1))

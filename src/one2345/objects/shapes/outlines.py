@@ -1,4 +1,4 @@
-"""Random two-dimensional outlines, flat (u, v) lists, for solids of revolution and extrusions (program units)."""
+"""Random planar outlines, flat (u, v) lists, for solids of revolution and extrusions (program units)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def vessel(generator: np.random.Generator, size: float, wall: float) -> Flat:
     inner = outer + wall * mitre
     inner[0] = [0.0, outer[0, 1] + wall]
     inner[:, 0] = np.maximum(inner[:, 0], 0.0)
-    inner[-1] = outer[-1] + [-wall, 0.0]
+    inner[-1] = outer[-1] - [wall, 0.0]
     return flat(np.concatenate([outer, inner[::-1]]))
 
 
@@ -72,7 +72,7 @@ def ring(generator: np.random.Generator, size: float) -> Flat:
     angles = np.linspace(0.0, 2.0 * math.pi, count, endpoint=False) + generator.uniform(0.0, 2.0 * math.pi)
     tall = generator.uniform(0.6, 2.0)
     corners = np.stack([np.cos(angles), tall * np.sin(angles)], axis=1) * size * generator.uniform(0.08, 0.2)
-    return closed(corners + [size * generator.uniform(0.6, 0.8), 0.0])
+    return closed(corners + np.array([size * generator.uniform(0.6, 0.8), 0.0]))
 
 
 def polygon(generator: np.random.Generator, size: float) -> Flat:
@@ -82,8 +82,25 @@ def polygon(generator: np.random.Generator, size: float) -> Flat:
         a, b = generator.uniform(0.18, 0.4, 2)
         profiles = [
             [[-1, -1], [1, -1], [1, -1 + 2 * a], [-1 + 2 * b, -1 + 2 * a], [-1 + 2 * b, 1], [-1, 1]],
-            [[-1, 1], [-1, 1 - 2 * a], [-b, 1 - 2 * a], [-b, -1], [b, -1], [b, 1 - 2 * a], [1, 1 - 2 * a], [1, 1]],
-            [[-1, 1], [-1, -1], [1, -1], [1, 1], [1 - 1.2 * a, 1], [1 - 1.2 * a, -1 + b], [-1 + 1.2 * a, -1 + b]],
+            [
+                [-1, 1],
+                [-1, 1 - 2 * a],
+                [-b, 1 - 2 * a],
+                [-b, -1],
+                [b, -1],
+                [b, 1 - 2 * a],
+                [1, 1 - 2 * a],
+                [1, 1],
+            ],
+            [
+                [-1, 1],
+                [-1, -1],
+                [1, -1],
+                [1, 1],
+                [1 - 1.2 * a, 1],
+                [1 - 1.2 * a, -1 + b],
+                [-1 + 1.2 * a, -1 + b],
+            ],
             [[-1, -1], [0.3, -1], [1, -0.2], [1, 1], [0.2, 1], [0.2, 0.1], [-1, 0.1]],
         ]
         corners = np.array(profiles[int(generator.integers(len(profiles)))], dtype=float)

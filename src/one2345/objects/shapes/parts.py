@@ -15,8 +15,8 @@ OPERATIONS = ("union", "smooth_union", "subtraction")
 
 @dataclass(frozen=True)
 class Part:
-    """One step of a CSG program. Lengths are in program units; order of application: fold, pose, twist, taper,
-    primitive, rounding, shell, cut; then the operation with everything before.
+    """One step of a CSG program. Lengths are in program units; order of application: fold, pose, twist,
+    taper, primitive, rounding, shell, cut; then the operation with everything before.
 
     kind, params: see `primitives`. rotation (3, 3), position (3,): local frame to program frame.
     fold: mirror at the planes x = 0, y = 0, z = 0 of the program frame (one leg makes two or four).
@@ -43,7 +43,9 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.kind not in primitives.PRIMITIVES:
-            raise ValueError(f"part kind is {self.kind!r}, expected one of {', '.join(primitives.PRIMITIVES)}")
+            raise ValueError(
+                f"part kind is {self.kind!r}, expected one of {', '.join(primitives.PRIMITIVES)}"
+            )
         if self.operation not in OPERATIONS:
             raise ValueError(f"operation is {self.operation!r}, expected one of {', '.join(OPERATIONS)}")
         if self.operation == "smooth_union" and self.blend <= 0.0:
@@ -69,15 +71,18 @@ class Part:
     def lipschitz(self) -> float:
         """Bound on how much twist and taper stretch distances within the ball of radius `ball`.
 
-        Untwisting has the Jacobian R (I + k r e_t e_z^T): a rotation times a shear by k r, whose largest singular
-        value is (k r + sqrt(k^2 r^2 + 4)) / 2. Untapering divides x and y by s(z): in the plane of axis and point
-        its Jacobian is [[1/s, -r s'/s^2], [0, 1]], across it 1/s; the norm of a matrix grows with the size of its
-        entries (here: nonnegative after a sign change of z), so taking the smallest s and r = ball bounds it.
+        Untwisting has the Jacobian R (I + k r e_t e_z^T): a rotation times a shear by k r, whose largest
+        singular value is (k r + sqrt(k^2 r^2 + 4)) / 2. Untapering divides x and y by s(z): in the plane of
+        axis and point its Jacobian is [[1/s, -r s'/s^2], [0, 1]], across it 1/s; the norm of a matrix grows
+        with the size of its entries (here: nonnegative after a sign change of z), so taking the smallest s
+        and r = ball bounds it.
         """
         shear = abs(self.twist) * self.ball
         twist = (shear + math.sqrt(shear * shear + 4.0)) / 2.0
         a = 1.0 / (1.0 - abs(self.taper))
         t = self.ball * abs(self.taper) / self.taper_height * a * a
         total = a * a + t * t + 1.0
-        taper = math.sqrt((total + math.sqrt(total * total - 4.0 * a * a)) / 2.0) if self.taper != 0.0 else 1.0
+        taper = (
+            math.sqrt((total + math.sqrt(total * total - 4.0 * a * a)) / 2.0) if self.taper != 0.0 else 1.0
+        )
         return twist * taper

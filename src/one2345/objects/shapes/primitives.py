@@ -1,8 +1,8 @@
 """Signed distances of the primitive solids, each in its own frame, vectorised over shapes and points.
 
-Every function takes local coordinates (b, 3, n) and parameters (b, p), and returns (b, n), negative inside. All are
-1-Lipschitz, so |value| never exceeds the true distance. All but `superquadric` are the exact Euclidean distance.
-Lengths are in the units of the program (the shape is scaled to world units as a whole).
+Every function takes local coordinates (b, 3, n) and parameters (b, p), and returns (b, n), negative inside.
+All are 1-Lipschitz, so |value| never exceeds the true distance. All but `superquadric` are the exact
+Euclidean distance. Lengths are in the units of the program (the shape is scaled to world units as a whole).
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ def capsule(p: Tensor, q: Tensor) -> Tensor:
 
 
 def superquadric(p: Tensor, q: Tensor) -> Tensor:
-    """Superquadric, q = (a, b, c, s, t): ((|x/a|^s + |y/b|^s)^(t/s) + |z/c|^t)^(1/t) = 1. Ellipsoid for s = t = 2.
+    """Superquadric, q = (a, b, c, s, t): ((|x/a|^s + |y/b|^s)^(t/s) + |z/c|^t)^(1/t) = 1. Ellipsoid for s = t
+    = 2.
 
-    The left side G is a norm for s, t >= 1, hence its Lipschitz constant is max G over the unit sphere. A p-norm of
-    two numbers is at most 2^max(0, 1/p - 1/2) times their 2-norm, and |(x/a, y/b, z/c)| <= |p| / min(a, b, c); so
-    G - 1 divided by 2^max(0, 1/s - 1/2) * 2^max(0, 1/t - 1/2) / min(a, b, c) is 1-Lipschitz.
+    The left side G is a norm for s, t >= 1, hence its Lipschitz constant is max G over the unit sphere. A
+    p-norm of two numbers is at most 2^max(0, 1/p - 1/2) times their 2-norm, and |(x/a, y/b, z/c)| <= |p| /
+    min(a, b, c); so G - 1 divided by 2^max(0, 1/s - 1/2) * 2^max(0, 1/t - 1/2) / min(a, b, c) is 1-Lipschitz.
     """
     s, t = q[:, 3:4], q[:, 4:5]
     unit = (p / q[:, :3, None]).abs().clamp_min(1e-3)
@@ -64,7 +65,7 @@ def superquadric(p: Tensor, q: Tensor) -> Tensor:
 
 
 def ellipsoid(p: Tensor, q: Tensor) -> Tensor:
-    """Ellipsoid with half axes q = (a, b, c): |(x/a, y/b, z/c)| - 1, whose gradient is at most 1 / min(a, b, c)."""
+    """Ellipsoid of half axes q = (a, b, c): |(x/a, y/b, z/c)| - 1 over its steepest slope, 1 / min(a, b, c)."""
     return (length(*(p / q[:, :3, None]).unbind(1)) - 1.0) * q[:, :3].amin(dim=1, keepdim=True)
 
 
@@ -82,7 +83,7 @@ def extrusion(p: Tensor, q: Tensor) -> Tensor:
 
 
 def outline(u: Tensor, v: Tensor, flat: Tensor) -> Tensor:
-    """Signed distance (b, n) to polylines (b, 2 k) of k vertices; inside where a ray towards +u crosses an odd count."""
+    """Signed distance (b, n) to polylines (b, 2 k); inside where a ray towards +u crosses an odd count."""
     corners = flat.reshape(flat.shape[0], -1, 2)
     nearest: Tensor | None = None
     inside = torch.zeros_like(u, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Programs of parts, packed for evaluation: the distance bound of many shapes at many points, and who owns them."""
+"""Programs of parts, packed for evaluation: the distance bound and colour of many shapes at many points."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from one2345.objects.shapes import primitives, textures
 from one2345.objects.shapes.parts import Part
 
 Tensor = torch.Tensor
+
+# Points per evaluation where memory is to be bounded.
+CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,10 @@ class _Group:
     def _confined(self, local: Tensor) -> Tensor:
         """Distance of an inexact primitive, sharpened outside of a ball that holds it.
 
-        With c the nearest point of the ball, B = |p - c| and g >= 0 the bound at c, sqrt(B^2 + g^2) is a bound at p:
-        the ball is convex, so |p - s|^2 >= |p - c|^2 + |c - s|^2 for each s in it. It is 1-Lipschitz as well: grad B
-        is radial, the gradient of g(c(p)) is tangential, and both are at most 1. So the Lipschitz constant that
-        `Part.lipschitz` gives within the ball serves everywhere.
+        With c the nearest point of the ball, B = |p - c| and g >= 0 the bound at c, sqrt(B^2 + g^2) is a
+        bound at p: the ball is convex, so |p - s|^2 >= |p - c|^2 + |c - s|^2 for each s in it. It is
+        1-Lipschitz as well: grad B is radial, the gradient of g(c(p)) is tangential, and both are at most 1.
+        So the Lipschitz constant that `Part.lipschitz` gives within the ball serves everywhere.
         """
         twist, taper, height = self.scalars[:, 2:3], self.scalars[:, 3:4], self.scalars[:, 4:5]
         lipschitz, ball = self.scalars[:, 5:6], self.scalars[:, 6:7]
@@ -90,10 +93,10 @@ class _Group:
 class Programs:
     """b shapes, each up to k parts, ready to be evaluated together on one device.
 
-    The value at a point is 1-Lipschitz because primitives are (see `primitives`, `_Group._confined`) and fold,
-    rigid motion, min, max, negation, |.| - c and the quadratic smooth minimum (whose gradient is a convex combination of the
-    two) keep it so. A 1-Lipschitz function is at most the distance to its zero set in size: the bound that sphere
-    tracing needs, with the right sign.
+    The value at a point is 1-Lipschitz because primitives are (see `primitives`, `_Group._confined`) and
+    fold, rigid motion, min, max, negation, |.| - c and the quadratic smooth minimum (whose gradient is a
+    convex combination of the two) keep it so. A 1-Lipschitz function is at most the distance to its zero set
+    in size: the bound that sphere tracing needs, with the right sign.
     """
 
     def __init__(
@@ -141,7 +144,9 @@ class Programs:
                 cut=bool(cut),
                 shapes=None if len(shapes) == self.count else torch.tensor(shapes, device=self.device),
                 rotation=self._tensor(inverse),
-                offset=self._tensor([-m @ np.asarray(p.position) for m, p in zip(inverse, members, strict=True)]),
+                offset=self._tensor(
+                    [-m @ np.asarray(p.position) for m, p in zip(inverse, members, strict=True)]
+                ),
                 params=self._tensor([p.params for p in members]),
                 fold=torch.tensor([p.fold for p in members], device=self.device),
                 scalars=self._tensor(scalars),
@@ -171,6 +176,27 @@ class Programs:
             value = self.distance(points)
             (gradient,) = torch.autograd.grad(value.sum(), points)
         return value.detach(), gradient
+
+    def at(self, points_world: Tensor) -> Tensor:
+        """`distance` of the only shape at (n, 3) world points, (n,), in bounded memory."""
+        with torch.no_grad():
+            return torch.cat(
+                [self.distance(c.T.contiguous()[None])[0] for c in points_world.float().split(CHUNK)]
+            )
+
+    def gradient_at(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
+        """`gradient` of the only shape at (n, 3) world points: (n,) and (n, 3), in bounded memory."""
+        pairs = [self.gradient(chunk.T.contiguous()[None]) for chunk in points_world.split(CHUNK)]
+        return torch.cat([value[0] for value, _ in pairs]), torch.cat(
+            [gradient[0].T for _, gradient in pairs]
+        )
+
+    def colour_at(self, points_world: Tensor) -> Tensor:
+        """`colour` of the only shape at (n, 3) world points, (n, 3), in bounded memory."""
+        with torch.no_grad():
+            return torch.cat(
+                [self.colour(c.T.contiguous()[None])[0] for c in points_world.float().split(CHUNK)]
+            )
 
     def colour(self, points_world: Tensor) -> Tensor:
         """(b, 3, n) world -> albedo (b, n, 3) of the parts that own the points."""

@@ -1,8 +1,9 @@
 """True distances to the outer surface of a shape, from dense points of its zero set and their tangents.
 
-CSG of exact distances is only a bound. Here the surface is sampled with faces, sharp edges and corners apart: a face sample
-has a tangent plane, an edge sample a tangent line, a corner sample nothing. The foot point of a query moves along
-the tangents of its nearest samples and back onto the zero set, so that coarse samples give fine distances.
+CSG of exact distances is only a bound. Here the surface is sampled with faces, sharp edges and corners apart:
+a face sample has a tangent plane, an edge sample a tangent line, a corner sample nothing. The foot point of a
+query moves along the tangents of its nearest samples and back onto the zero set, so that coarse samples give
+fine distances.
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ CERTAIN = 2e-4
 ON_SURFACE = 1e-4
 # Normals of two neighbouring samples whose cosine is below this enclose an edge.
 EDGE_COSINE = 0.94
+# Normals of a triangle's samples that span more than this volume enclose a corner.
+CORNER_VOLUME = 0.15
 FACE_NEIGHBOURS = 3
-EDGE_NEIGHBOURS = 2
+EDGE_NEIGHBOURS = 4
 # Beyond this distance the nearest sample is accurate enough as it stands.
 FAR = 0.06
 
 
-def onto_surface(evaluate: BoundGradient, points: Tensor, *, steps: int, limit: float) -> tuple[Tensor, Tensor]:
-    """Newton steps (each at most `limit` long) towards the zero set: points (n, 3) and unit gradients before the last."""
+def onto_surface(
+    evaluate: BoundGradient, points: Tensor, *, steps: int, limit: float
+) -> tuple[Tensor, Tensor]:
+    """Newton steps, each at most `limit` long, towards the zero set: points (n, 3), unit gradients (n, 3)."""
     gradient = torch.zeros_like(points)
     for _ in range(steps):
         value, gradient = evaluate(points)
@@ -45,7 +50,7 @@ def onto_surface(evaluate: BoundGradient, points: Tensor, *, steps: int, limit: 
 
 @dataclass(frozen=True)
 class SurfaceIndex:
-    """Samples of the outer surface. faces: points, normals (n, 3); edges: points (m, 3) and tangents, zero at corners."""
+    """Samples of the outer surface: faces (n, 3) with normals; edges (m, 3) with tangents, 0 at corners."""
 
     points: Tensor
     normals: Tensor
@@ -56,7 +61,8 @@ class SurfaceIndex:
     edge_tree: cKDTree | None
 
     def distance(self, evaluate: BoundGradient, points: Tensor, *, trust_inside: bool) -> Tensor:
-        """Unsigned distance (n,) of points (n, 3) to the outer surface: to 1e-3 near it, else to the nearest sample.
+        """Unsigned distance (n,) of points (n, 3) to the outer surface: to 1e-3 near it, else to the nearest
+        sample.
 
         trust_inside: False where the bound inside may refer to the wall of a filled cavity.
         """
@@ -90,7 +96,9 @@ class SurfaceIndex:
         for k in range(FACE_NEIGHBOURS):
             rows = (close & (best - lower > CERTAIN)).nonzero()[:, 0]
             sample = torch.from_numpy(near[rows.numpy(), k])
-            self._improve(best, rows, evaluate, points[rows], self.points[sample], self.normals[sample], False)
+            self._improve(
+                best, rows, evaluate, points[rows], self.points[sample], self.normals[sample], False
+            )
         if self.edge_tree is not None:
             for k in range(EDGE_NEIGHBOURS):
                 limit = torch.from_numpy(edge_reach[:, k].astype(np.float32)) < best + 2.0 * self.spacing
@@ -110,7 +118,7 @@ class SurfaceIndex:
         direction: Tensor,
         along: bool,
     ) -> None:
-        """Lower best[rows] by a foot point that slides from `start` along (edges) or across (faces) `direction`."""
+        """Lower best[rows] by a foot point that slides from `start`, along or across `direction`."""
         if not len(rows):
             return
         limit = 2.0 * self.spacing
@@ -133,46 +141,44 @@ def build_index(
 ) -> SurfaceIndex:
     """Index from a marching-cubes mesh of the outer surface whose cells have edge `spacing`."""
     points, normals = onto_surface(evaluate, torch.from_numpy(vertices).float(), steps=2, limit=spacing)
-    corner_ids = torch.from_numpy(faces)
-    sides = torch.cat([corner_ids[:, [0, 1]], corner_ids[:, [1, 2]], corner_ids[:, [2, 0]]])
+    triangles = torch.from_numpy(faces)
+    sides = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     sides = sides[sides[:, 0] < sides[:, 1]]
-    cosine = (normals[sides[:, 0]] * normals[sides[:, 1]]).sum(dim=-1)
-    sides = sides[cosine < EDGE_COSINE]
-    edges, tangents = _edges(points[sides], normals[sides])
-    corners = _corners(points[corner_ids], normals[corner_ids])
-    edges = torch.cat([edges, corners])
-    tangents = torch.cat([tangents, torch.zeros_like(corners)])
-    middle = torch.cat([points[sides].mean(dim=1), corners])
-    settled, _ = onto_surface(evaluate, edges, steps=2, limit=spacing)
-    sound = (evaluate(settled)[0].abs() < ON_SURFACE) & ((settled - middle).norm(dim=-1) < 3.0 * spacing)
-    edges, tangents = settled[sound], tangents[sound]
+    sides = sides[(normals[sides[:, 0]] * normals[sides[:, 1]]).sum(dim=-1) < EDGE_COSINE]
+    steep = triangles[torch.linalg.det(normals[triangles]).abs() > CORNER_VOLUME]
+    edges, edge_normals = _meet(evaluate, points[sides], normals[sides], spacing=spacing)
+    corners, _ = _meet(evaluate, points[steep], normals[steep], spacing=spacing)
+    tangents = torch.nn.functional.normalize(torch.linalg.cross(*edge_normals.unbind(1)), dim=-1)
+    sharp, tangents = torch.cat([edges, corners]), torch.cat([tangents, torch.zeros_like(corners)])
     return SurfaceIndex(
         points=points,
         normals=normals,
-        edge_points=edges,
+        edge_points=sharp,
         edge_tangents=tangents,
         spacing=spacing,
         tree=cKDTree(points.numpy(), balanced_tree=False, compact_nodes=False),
-        edge_tree=cKDTree(edges.numpy()) if len(edges) >= EDGE_NEIGHBOURS else None,
+        edge_tree=cKDTree(sharp.numpy()) if len(sharp) >= EDGE_NEIGHBOURS else None,
     )
 
 
-def _edges(points: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
-    """Points on the lines where the tangent planes of pairs (m, 2, 3) meet, next to the pairs' middles; directions."""
-    a, b = normals.unbind(1)
+def _meet(
+    evaluate: BoundGradient, points: Tensor, normals: Tensor, *, spacing: float
+) -> tuple[Tensor, Tensor]:
+    """Where the surfaces next to k = 2 or 3 samples (m, k, 3) meet: points (j, 3), j <= m, and the normals (j, k, 3).
+
+    Their tangent planes meet next to the samples' middle; samples nearer to that point, moved onto the surface, give
+    better planes, and so on. What does not end up on the surface near where it began is dropped.
+    """
     middle = points.mean(dim=1)
-    cosine = (a * b).sum(dim=-1)
-    rise = ((points - middle[:, None]) * normals).sum(dim=-1)
-    scale = 1.0 / (1.0 - cosine * cosine).clamp_min(1e-3)
-    along_a = (rise[:, 0] - cosine * rise[:, 1]) * scale
-    along_b = (rise[:, 1] - cosine * rise[:, 0]) * scale
-    tangent = torch.nn.functional.normalize(torch.linalg.cross(a, b), dim=-1)
-    return middle + along_a[:, None] * a + along_b[:, None] * b, tangent
-
-
-def _corners(points: Tensor, normals: Tensor) -> Tensor:
-    """Points where the tangent planes of triples (m, 3, 3) meet, for the triples that are far from coplanar."""
-    steep = torch.linalg.det(normals).abs() > 0.15
-    points, normals = points[steep], normals[steep]
-    rise = (points * normals).sum(dim=-1)
-    return torch.linalg.solve(normals, rise[..., None])[..., 0] if len(points) else points.reshape(0, 3)
+    for shrink in (0.25, 0.25, 0.0):
+        rise = ((points - middle[:, None]) * normals).sum(dim=-1)
+        gram = normals @ normals.mT + 1e-4 * torch.eye(normals.shape[1])
+        meeting = middle + (torch.linalg.solve(gram, rise[..., None]) * normals).sum(dim=1)
+        if shrink:
+            probes = meeting[:, None] + shrink * (points - meeting[:, None])
+            moved, turned = onto_surface(evaluate, probes.reshape(-1, 3), steps=2, limit=spacing)
+            points, normals = moved.reshape(points.shape), turned.reshape(points.shape)
+    settled, _ = onto_surface(evaluate, meeting, steps=2, limit=spacing)
+    near = (settled - middle).norm(dim=-1) < 6.0 * spacing
+    sound = near & (evaluate(settled)[0].abs() < ON_SURFACE)
+    return settled[sound], normals[sound]

@@ -8,7 +8,8 @@ from one2345.objects.shapes.program import Programs
 
 Tensor = torch.Tensor
 
-# World units. A ray has arrived when the bound is below ARRIVED, a hundredth of a pixel at 256 px and radius 1.2.
+# World units. A ray has arrived when the bound is below ARRIVED, a hundredth of a pixel at 256 px and radius
+# 1.2.
 ARRIVED = 3e-5
 # What a ray that ran out of steps still counts as a hit: it crawls along a surface.
 GRAZING = 3e-4
@@ -29,11 +30,12 @@ def box_interval(origins: Tensor, directions: Tensor, half: Tensor) -> tuple[Ten
 def trace(programs: Programs, origins: Tensor, directions: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
     """First hits of rays that start outside of the shapes.
 
-    origins, directions: (b, 3, n) world, unit directions; half: (b, 3) half extents of boxes that hold the shapes.
+    origins, directions: (b, 3, n) world, unit directions; half: (b, 3) half extents of boxes that hold the
+    shapes.
     Returns t (b, n), the distance along the ray, and hit (b, n) bool.
 
-    Over-relaxed sphere tracing: a step of RELAXATION times the bound is taken back when the ball at its end does not
-    overlap the ball at its start, so no surface is ever jumped.
+    Over-relaxed sphere tracing: a step of RELAXATION times the bound is taken back when the ball at its end
+    does not overlap the ball at its start, so no surface is ever jumped.
     """
     near, far = box_interval(origins, directions, half)
     b, n = near.shape
@@ -60,11 +62,13 @@ def trace(programs: Programs, origins: Tensor, directions: Tensor, half: Tensor)
             hit[shape, where] = True
             t_hit[shape, where] = t[shape, ray]
         forward = torch.where(overshot, last - step, distance * RELAXATION)
+        # The ball at t reaches to t + distance; only beyond `far` is there nothing left to find.
+        going = overshot | (t + distance < far)
         t = torch.where(active, t + forward, t)
         # After a step back the next one is plain, from the old ball.
         last = torch.where(overshot, torch.full_like(last, torch.inf), distance)
         step = forward
-        active = active & ~arrived & ((t < far) | overshot)
+        active = active & ~arrived & going
     return t_hit, hit
 
 
