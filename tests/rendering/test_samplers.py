@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,6 +48,18 @@ def test_importance_weights_peak_at_the_crossing():
     peak = weights.argmax()
     assert t[peak] <= 1.02 <= t[peak + 1]
     assert weights.sum() == pytest.approx(1.0, abs=2e-3)
+
+
+def test_importance_takes_the_steeper_of_two_sections():
+    # Slopes of the sections: -2 and +2. The second counts with -2 too: 0.2 in its middle, from 0.3 to 0.1.
+    weights = importance_weights(torch.tensor([0.0, 0.1, 0.2]), torch.tensor([0.3, 0.1, 0.3]), 10.0)
+    entry, exit_ = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1))
+    alpha = (entry - exit_) / entry
+    assert weights.tolist() == pytest.approx([alpha, alpha * (1 - alpha)], abs=1e-4)
+    # A fall of more than 10 per unit of length counts as 10: here from 0.5 to -0.5.
+    steep = importance_weights(torch.tensor([0.0, 0.1]), torch.tensor([5.0, -5.0]), 4.0)
+    entry, exit_ = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))
+    assert steep.tolist() == pytest.approx([(entry - exit_) / entry], abs=1e-4)
 
 
 def test_rounds_close_in_on_the_surface_without_gradient():

@@ -12,7 +12,7 @@ from .reduce import masked, per_object_mean
 
 
 def _l1(predicted: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-    return per_object_mean(masked(predicted - target, mask).abs(), mask)
+    return per_object_mean((predicted - target).abs(), mask)
 
 
 def colour_l1(rgb: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -94,7 +94,6 @@ class BlendNet(nn.Module):
     def _weights(
         self, geometry: Tensor, view_features: Tensor, directions: Tensor, visible: Tensor
     ) -> Tensor:
-        seen = visible[..., None].to(geometry.dtype)
         weight = self.anti_alias(directions, visible)[..., None]
         features = view_features + self.direction(directions)
         mean = (weight * features).sum(1)
@@ -102,7 +101,8 @@ class BlendNet(nn.Module):
         x = self._base(geometry, mean, variance, features)
         residual, opinion = self.visibility(x * weight).split([self.width, 1], -1)
         x = x + residual
-        second = torch.sigmoid(self.visibility2(x * (torch.sigmoid(opinion) * seen))) * seen
+        # What is worked out here for views that don't see the point is dropped by the softmax's mask.
+        second = torch.sigmoid(self.visibility2(x * torch.sigmoid(opinion)))
         first, rest = _first_layer(self.logit)
         w_x, w_second, w_direction = first.weight.split([self.width, 1, DIRECTION], -1)
         hidden = F.linear(x, w_x, first.bias) + second * w_second[:, 0] + F.linear(directions, w_direction)
@@ -133,9 +133,9 @@ class BlendNet(nn.Module):
 
 
 def _first_layer(block: nn.Sequential) -> tuple[nn.Linear, nn.Sequential]:
-    first = block[0]
+    first, *rest = block
     assert isinstance(first, nn.Linear)
-    return first, block[1:]
+    return first, nn.Sequential(*rest)
 
 
 def view_directions(to_query: Tensor, to_views: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def composite(
     take = index[..., None].expand(-1, -1, 3)
     ray = (index // s)[..., None].expand(-1, -1, 3)
     rgb, views = field.colour(points.flatten(1, 2).gather(1, take), to_camera.gather(1, ray))
-    weight = weights.flatten(1).gather(1, index) * real
+    weight = weights.flatten(1).gather(1, index)
     seen = weight.detach() * (views >= min_views)
     packed = torch.cat([weight[..., None] * (rgb - background), seen[..., None]], -1)
     # Padding lands in an extra slot; every other slot is written once, so the sum is deterministic.
