@@ -17,6 +17,7 @@ from one2345.errors import InputError
 from one2345.geometry import Mesh, camera_rays, evaluation_box, orbit_cameras
 from one2345.objects import MeshObject, MeshWarning, Object3D, occupancy, report
 from one2345.objects.cpu_backend import CpuBackend
+from one2345.objects.topology import oriented
 
 HALF = np.array([0.4, 0.25, 0.15])  # a box in world units, longest edge 0.8
 
@@ -167,8 +168,8 @@ def cup_by_hand() -> trimesh.Trimesh:
 
 
 def test_contents_of_an_open_box_stay():
-    lid = np.abs(box().face_normals @ [0, 0, 1] - 1) < 1e-6
-    opened = trimesh.Trimesh(box().vertices, box().faces[~lid], process=False)
+    cube = box([0.4] * 3)
+    opened = trimesh.Trimesh(cube.vertices, cube.faces[cube.face_normals[:, 2] < 0.5], process=False)
     with pytest.warns(MeshWarning, match="open"):
         made = MeshObject(together(opened, box([0.05] * 3)), id="tray")
     assert made.report.dropped_enclosed == 0
@@ -210,6 +211,18 @@ def test_faces_that_disagree_are_turned(seed, share):
     assert made.report.turned_faces == flip.sum()
 
 
+def test_minority_of_an_open_sheet_is_turned():
+    """A flat sheet has no volume that could tell its sides: most faces decide."""
+    solid = as_mesh(sphere(subdivisions=3))
+    faces = solid.faces[(solid.vertices[solid.faces][..., 2] > 0).all(-1)]
+    flat = solid.vertices * [1, 1, 0]
+    flip = np.random.default_rng(0).random(len(faces)) < 0.2
+    flip[0] = True  # where a walk over the neighbours would start
+    made, turned = oriented(Mesh(flat, np.where(flip[:, None], faces[:, ::-1], faces)))
+    assert turned == flip.sum()
+    assert (made.face_normals()[:, 2] > 0.999).all()
+
+
 def test_seams_do_not_open_a_mesh():
     solid = box()
     split = Mesh(solid.vertices[solid.faces.reshape(-1)], np.arange(36).reshape(-1, 3))
@@ -239,6 +252,9 @@ def test_open_sheet_is_unreliable(invert):
         made = MeshObject(Mesh(solid.vertices, upper[:, ::-1] if invert else upper), id="shell")
     assert made.report.label_quality == "unreliable"
     assert made.report.doubtful > 0.1
+    # The dome is turned outwards, and its winding number is one half on the disc that would close it.
+    floor = made.mesh.bounds[0, 2]
+    assert made.occupancy(np.array([[0, 0, floor - 0.03], [0, 0, floor + 0.03]])).tolist() == [False, True]
 
 
 def test_sheet_with_two_sides_encloses_nothing():
@@ -338,7 +354,9 @@ def test_texture_is_upright_in_the_picture():
     mesh = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]), uv=uv, texture=texture)
     with pytest.warns(MeshWarning):
         made = MeshObject(mesh, id="card")
-    front, back = made.render(orbit_cameras([0.0, 180.0], 0.0, size=64)).rgb
+    seen = made.render(orbit_cameras([0.0, 180.0], 0.0, size=64))
+    np.testing.assert_allclose(seen.normal[:, 1, 32, 32], [-1, 1], atol=1e-6)  # a sheet has two outsides
+    front, back = seen.rgb
     want = {(16, 16): [1, 0, 0], (16, 48): [0, 1, 0], (48, 16): [0, 0, 1], (48, 48): [1, 1, 0]}
     for (row, column), colour in want.items():
         np.testing.assert_allclose(front[:, row, column], colour, atol=1e-6)
