@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from one2345.errors import EmptySurfaceError
-from one2345.geometry import Box, Mesh, in_frame, mask_distance, project, sample_views
+from one2345.geometry import Box, Mesh, mask_distance, project, sample_views
 from one2345.meshing import Extractor, colour_vertices
 from one2345.views import ObjectRecord, PosedViews
 
 from .prediction import Prediction, Predictor
 
 HULL_RESOLUTIONS = (64, 128, 256)
+HULL_SLOPE = 2.0
 Inputs = Callable[[ObjectRecord], PosedViews]
 """The views that a reconstruction of a prepared object is given."""
 
@@ -26,27 +27,29 @@ def exact_inputs(record: ObjectRecord) -> PosedViews:
 
 
 def visual_hull_mesh(views: PosedViews, *, resolution: int, box: Box | None = None) -> Mesh:
-    """Surface of the visual hull of v views on a lattice of `resolution` nodes per axis, painted by the views.
+    """Surface of the visual hull of v views on a lattice of `resolution`^3 nodes, painted by the views.
 
-    A node is inside when the bilinear mask exceeds 0.5 in every view that sees it (the rule of
-    `geometry.hull_occupancy`, here with one projection for mask and distance); the surface lies between the nodes where the signed distance to the silhouettes' cones says. Pieces are not cleaned away. Raises
-    EmptySurfaceError when the silhouettes have no common point.
+    A node is inside when the bilinear mask exceeds 0.5 in every view. Beyond the frame a mask goes on with
+    its border value, so that nothing is left standing where a view of the whole object does not look. The
+    surface lies between the nodes where the signed distance to the silhouettes' cones says. Pieces are not
+    cleaned away. Raises EmptySurfaceError when the silhouettes have no common point.
     """
     cameras = views.cameras
+    height, width = cameras.size
     maps = torch.stack([views.masks, mask_distance(views.masks)], 1)
     scale = 2 / (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])
+    limit = scale.new_tensor([width - 0.5, height - 0.5])
 
     def field(points: Tensor) -> Tensor:
         pixels, depth = project(points.expand(len(cameras), -1, -1), cameras)
-        seen = in_frame(pixels, depth, cameras.size)
-        mask, distance = sample_views(maps, pixels).unbind(1)
-        inside = ((mask > 0.5) | ~seen).all(0) & seen.any(0)
-        cones = torch.where(seen, distance * depth * scale[:, None], -torch.inf).amax(0)
-        size = cones.nan_to_num(neginf=1.0).abs().clamp_min(1e-6)
-        return torch.where(inside, -size, size)
+        clamped = torch.minimum(pixels.clamp_min(0.5), limit)
+        mask, distance = sample_views(maps, clamped).unbind(1)
+        distance = distance + torch.linalg.vector_norm(pixels - clamped, dim=-1)
+        size = (distance * depth * scale[:, None]).amax(0).abs().clamp_min(1e-6)
+        return torch.where((mask > 0.5).all(0), -size, size)
 
-    # The silhouettes' outlines are rough on the scale of a pixel, no more: its size bounds the jumps of the field.
-    extractor = Extractor(resolution=resolution, min_area_fraction=0.0, lipschitz=2.0, chunk=32768)
+    # Slopes of a distance, plus a jump below a pixel at the outline where the mask decides the sign.
+    extractor = Extractor(resolution=resolution, min_area_fraction=0.0, lipschitz=HULL_SLOPE, chunk=32768)
     mesh = extractor(field, box or Box())
     return colour_vertices(mesh, lambda p, n: paint(p, n, views))
 
@@ -54,15 +57,17 @@ def visual_hull_mesh(views: PosedViews, *, resolution: int, box: Box | None = No
 def paint(points: Tensor, normals: Tensor, views: PosedViews, *, sharpness: float = 4.0) -> Tensor:
     """Colour (p, 3) of surface points: mean of the views, weighted by (cosine to the normal)^sharpness.
 
-    Occlusion is ignored, except that views from behind and pixels outside the mask do not count.
+    Occlusion is ignored, except that views from behind and pixels outside the mask do not count; a point
+    that no view colours gets the mean colour of the object.
     """
     pixels, depth = project(points.expand(len(views), -1, -1), views.cameras)
     maps = torch.cat([views.images * views.masks[:, None], views.masks[:, None]], 1)
     sampled = sample_views(maps, pixels)
     direction = torch.nn.functional.normalize(views.cameras.centres[:, None] - points, dim=-1)
     weight = (direction * normals).sum(-1).clamp_min(1e-3) ** sharpness * (depth > 0)
-    colour = (sampled[:, :3] * weight[:, None]).sum(0)
-    return (colour / (sampled[:, 3] * weight).sum(0).clamp_min(1e-9)).T.clamp(0, 1)
+    overall = maps.sum((0, 2, 3))
+    total = 1e-12 * overall / overall[3].clamp_min(1e-9) + (sampled * weight[:, None]).sum(0).T * (1 - 1e-12)
+    return (total[:, :3] / total[:, 3:].clamp_min(1e-20)).clamp(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +90,12 @@ class VisualHull:
 
 
 def visual_hulls(
-    *, inputs: Inputs = exact_inputs, name: str = "visual hull", resolutions: tuple[int, ...] = HULL_RESOLUTIONS
+    *,
+    inputs: Inputs = exact_inputs,
+    name: str = "visual hull",
+    resolutions: tuple[int, ...] = HULL_RESOLUTIONS,
 ) -> tuple[dict[str, Predictor], dict[str, tuple[str, ...]]]:
-    """Predictors for every resolution, and the group `name` for `evaluate(best_of=...)`, which reports the best."""
+    """Predictors for every resolution, and the group `name` for `evaluate(best_of=...)`."""
     predictors: dict[str, Predictor] = {
         f"{name} {r}": VisualHull(resolution=r, inputs=inputs) for r in resolutions
     }

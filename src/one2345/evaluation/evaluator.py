@@ -41,13 +41,14 @@ def evaluate(
 ) -> Summary:
     """Run every predictor on every object and write, under `out`:
 
-    objects.csv and objects.json (one row per object and predictor), summary.json, report.html (self-contained) and
-    meshes/<predictor>/<object>.<mesh_format> (None: none).
+    objects.csv and objects.json (one row per object and predictor), summary.json, report.html
+    (self-contained) and meshes/<predictor>/<object>.<mesh_format> (None: none).
 
     best_of: name → predictors that stand for one method at several settings; tables show the one with the
-    highest mean IoU, named. details: facts for the report's head. progress: called with (done, total, what).
-    A predictor that fails on an object (see `prediction.FAILURES`) is logged and recorded with its reason, and
-    counted in every table. Raises InputError for no objects, no predictors or a truth that cannot be read.
+    highest mean IoU, named. details: facts for the report's head. progress: called with (done, total,
+    what). A predictor that fails on an object (see `prediction.FAILURES`) is logged and recorded with its
+    reason, and counted in every table. Raises InputError for no objects, no predictors or a truth that
+    cannot be read.
     """
     out, groups = Path(out), dict(best_of or {})
     _check(predictors, records, groups)
@@ -168,7 +169,16 @@ def _write_tables(summary: Summary, out: Path) -> None:
         status = "ok" if row.failure is None else "failed"
         values = [f"{row.scores[c]:.6g}" if c in row.scores else "" for c in columns]
         writer.writerow(
-            [row.object, row.predictor, status, *values, row.faces, f"{row.seconds:.3f}", row.note, row.failure or ""]
+            [
+                row.object,
+                row.predictor,
+                status,
+                *values,
+                row.faces,
+                f"{row.seconds:.3f}",
+                row.note,
+                row.failure or "",
+            ]
         )
         document = {"object": row.object, "predictor": row.predictor, "status": status}
         document |= {"scores": dict(row.scores), "faces": row.faces, "note": row.note, "reason": row.failure}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,30 +15,52 @@ from one2345.objects.mesh_object import occupancy
 _MAX_SPAN = 2.0
 
 
-def grid_occupancy(mesh: Mesh, resolution: int) -> NDArray[np.bool_]:
-    """(r, r, r) bool at the cell centres of r^3 cells over a cube of 1.2 object edges; winding number > 0.5.
+def grid_occupancy(mesh: Mesh, resolutions: Sequence[int]) -> dict[int, NDArray[np.bool_]]:
+    """For each r of `resolutions` (r, r, r) bool at the cell centres of r^3 cells over a cube of 1.2 object edges:
+    whether the winding number exceeds 0.5 (sealed cavities are inside).
 
-    For a closed mesh the winding number is constant between sheets of the surface, so it is asked for only at
-    nodes beside the surface and once in each region that the others form: the same answer, several times faster.
+    For a closed mesh the winding number is constant between sheets of the surface, so it is asked for only
+    at nodes beside the surface and once in each region that the others form: the same answer, several times
+    faster.
     """
-    box = evaluation_box(resolution)
-    nodes = box.nodes().reshape(-1, 3).double().numpy()
-    shape = (resolution,) * 3
-    if not is_closed(mesh):
-        return occupancy(mesh, nodes).reshape(shape)
-    near = _beside_surface(mesh, box)
-    labelled: Any = ndimage.label(~near)
-    region: NDArray[np.int32] = labelled[0].reshape(-1)
-    ids, first = np.unique(region, return_index=True)
-    first = first[ids > 0]
-    asked = np.concatenate([first, np.flatnonzero(near)])
-    inside = occupancy(mesh, nodes[asked])
-    result = np.zeros(len(nodes), bool)
-    of_region = np.zeros(int(region.max(initial=0)) + 1, bool)
-    of_region[region[first]] = inside[: len(first)]
-    result = of_region[region]
-    result[asked] = inside
-    return result.reshape(shape)
+    closed = is_closed(mesh)
+    grids = [_Grid(mesh, resolution, closed) for resolution in resolutions]
+    inside = occupancy(mesh, np.concatenate([grid.points for grid in grids]))
+    ends = np.cumsum([len(grid.points) for grid in grids])
+    return {
+        grid.resolution: grid.filled(part)
+        for grid, part in zip(grids, np.split(inside, ends[:-1]), strict=True)
+    }
+
+
+class _Grid:
+    """One grid: `points` (p, 3) to ask about, and `filled`, which spreads the answers over all nodes."""
+
+    def __init__(self, mesh: Mesh, resolution: int, closed: bool) -> None:
+        self.resolution = resolution
+        box = evaluation_box(resolution)
+        self.region: NDArray[np.int32] | None = None
+        self.first: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.asked: NDArray[np.int64] = np.arange(resolution**3)
+        if closed:
+            near = _beside_surface(mesh, box)
+            labelled: Any = ndimage.label(~near)
+            self.region = np.asarray(labelled[0], np.int32).reshape(-1)
+            ids, first = np.unique(self.region, return_index=True)
+            self.first = first[ids > 0]
+            self.asked = np.concatenate([self.first, np.flatnonzero(near)])
+        axis = box.axis().double().numpy() * box.half_edge
+        self.points = np.stack([axis[i] for i in np.unravel_index(self.asked, (resolution,) * 3)], -1)
+
+    def filled(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(r, r, r) from the answers at `points`."""
+        result = np.zeros(self.resolution**3, bool)
+        if self.region is not None:
+            of_region = np.zeros(int(self.region.max(initial=0)) + 1, bool)
+            of_region[self.region[self.first]] = inside[: len(self.first)]
+            result = of_region[self.region]
+        result[self.asked] = inside
+        return result.reshape((self.resolution,) * 3)
 
 
 def is_closed(mesh: Mesh) -> bool:

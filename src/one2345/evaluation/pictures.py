@@ -19,7 +19,7 @@ CLAY = 0.82
 
 
 def strip(images: Tensor, *, size: int = 112, count: int = 6) -> str:
-    """Up to `count` of the pictures (v, 3, h, w), evenly chosen, side by side as an inline PNG (256 colours)."""
+    """Up to `count` of the pictures (v, 3, h, w), evenly chosen, side by side as an inline PNG."""
     chosen = images[evenly(len(images), count)].detach().float().cpu().clamp(0, 1)
     small = torch.nn.functional.interpolate(chosen, size=(size, size), mode="bilinear", antialias=True)
     row = (small.permute(2, 0, 3, 1).reshape(size, -1, 3) * 255).round().to(torch.uint8).numpy()
@@ -64,6 +64,6 @@ def clay_of_views(views: PosedViews) -> Tensor | None:
     whole = known.clone()
     whole[:, :, 1:-1] &= known[:, :, 2:] & known[:, :, :-2]
     whole[:, 1:-1] &= known[:, 2:] & known[:, :-2]
-    # Beside the outline there is no difference to take: the surface there faces the camera as far as is known.
+    # Beside the outline there is no difference to take: there the surface is shown facing the camera.
     normal = torch.where(whole[..., None], normal, -rays.directions)
     return clay(normal.permute(0, 3, 1, 2), known.float())

@@ -30,6 +30,6 @@ class Prediction:
 
 Predictor = Callable[[ObjectRecord], Prediction]
 
-# What counts as the failure of one prediction (an empty surface, a singular fit, memory) and is recorded as such;
+# What counts as the failure of one prediction (an empty surface, a singular fit, memory) and is recorded;
 # anything else is a defect of the program and ends the run.
 FAILURES = (One2345Error, ValueError, ArithmeticError, RuntimeError, MemoryError)

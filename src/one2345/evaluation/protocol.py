@@ -15,11 +15,12 @@ from .metrics.modules import f_name
 class EvaluationProtocol:
     """How meshes are measured.
 
-    Both meshes stay in the world frame of the truth (longest edge 0.8, box centre at the origin): no alignment.
-    points: samples of the predicted surface, uniform by area, and the most that are used of the truth's stored
-    ones. seed: of the samples, with the object's id. thresholds: of the F-score, fractions of the truth's longest
-    edge. resolutions: of the occupancy grids, cell centres over a cube of 1.2 edges. views: whether meshes are
-    drawn at the target cameras for PSNR and SSIM. Distances are reported in edges.
+    Both meshes stay in the world frame of the truth (longest edge 0.8, box centre at the origin): no
+    alignment. points: samples of the predicted surface, uniform by area, and the most that are used of the
+    truth's stored ones. seed: of the samples, with the object's id. thresholds: of the F-score, fractions
+    of the truth's longest edge. resolutions: of the occupancy grids, cell centres over a cube of 1.2 edges.
+    views: whether meshes are drawn at the target cameras for PSNR and SSIM. Distances are reported in
+    edges.
     """
 
     name: str
@@ -37,7 +38,9 @@ class EvaluationProtocol:
         if self.points < 1:
             raise InputError(f"protocol.points is {self.points}, expected at least 1")
         if not self.thresholds or min(self.thresholds) <= 0:
-            raise InputError(f"protocol.thresholds are {self.thresholds}, expected positive fractions of the edge")
+            raise InputError(
+                f"protocol.thresholds are {self.thresholds}, expected positive fractions of the edge"
+            )
         if not self.resolutions or min(self.resolutions) < 2:
             raise InputError(f"protocol.resolutions are {self.resolutions}, expected numbers from 2 on")
 
@@ -58,4 +61,6 @@ class EvaluationProtocol:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()} | {"edge": self.edge}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()} | {
+            "edge": self.edge
+        }

@@ -1,4 +1,4 @@
-"""Tables for people: on the terminal, and as one HTML file without outside assets, for light and dark screens."""
+"""Tables for people: on the terminal, and as one HTML file without outside assets."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
             console.print(f"[red]failed[/] {row.predictor} on {row.object}: {row.failure}", highlight=False)
     if any(summary.failed(name) for name in names):
         console.print(
-            f"[yellow]Where methods failed, means are over different objects; mean_over_common in summary.json "
-            f"has those over the {len(summary.common())} objects that all of them solved.[/]"
+            "[yellow]Where methods failed, means are over different objects; mean_over_common in "
+            f"summary.json has those over the {len(summary.common())} objects that all of them solved.[/]"
         )
 
 
@@ -106,12 +106,14 @@ def write_report(
         "Alignment": "none",
         **details,
     }
-    body = [f"<h1>{escape(title)}</h1>", _facts(facts), "<h2>Means over objects</h2>", _means(summary)]
+    head = '<h2>Mean <span class="soft">and median</span> over objects</h2>'
+    body = [f"<h1>{escape(title)}</h1>", _facts(facts), head, _means(summary)]
     failed = [row for name in summary.shown() for row in summary.failed(name)]
     if failed:
         body.append(f"<h2>Failed ({len(failed)})</h2>")
         body += [
-            f'<p class="fail"><b>{escape(r.predictor)}</b> on <b>{escape(r.object)}</b>: {escape(r.failure or "")}</p>'
+            f'<p class="fail"><b>{escape(r.predictor)}</b> on <b>{escape(r.object)}</b>: '
+            f"{escape(r.failure or '')}</p>"
             for r in failed
         ]
     if len(summary.predictors) > len(summary.shown()):
@@ -146,11 +148,12 @@ def _means(summary: Summary, *, every: bool = False) -> str:
                 continue
             mark = ' class="best"' if not every and winners.get(column) == name else ""
             median = number(column, stat.median)
-            cells.append(f"<td{mark}>{number(column, stat.mean)}<small>median {median}</small></td>")
+            cells.append(f"<td{mark}>{number(column, stat.mean)}<small>{median}</small></td>")
         label = name if every else summary.label(name)
         seconds = sum(r.seconds for r in summary.of(name)) / max(1, len(summary.of(name)))
         lines.append(
-            f"<tr><td>{escape(label)}</td><td>{_count(summary, name)}</td>{''.join(cells)}<td>{seconds:.1f}</td></tr>"
+            f"<tr><td>{escape(label)}</td><td>{_count(summary, name)}</td>{''.join(cells)}"
+            f"<td>{seconds:.1f}</td></tr>"
         )
     return (
         '<div class="card scroll"><table><thead><tr><th>Method</th><th>Objects</th>'
@@ -163,7 +166,10 @@ def _object(summary: Summary, pictures: ObjectPictures) -> str:
     rows = {row.predictor: row for row in summary.rows if row.object == pictures.id}
     cells: list[str] = []
     if pictures.inputs is not None:
-        cells += ['<div class="label">Input views</div>', f'<div class="wide">{_image(pictures.inputs)}</div>']
+        cells += [
+            '<div class="label">Input views</div>',
+            f'<div class="wide">{_image(pictures.inputs)}</div>',
+        ]
     cells.append('<div class="kind"></div><div class="kind">Colour</div><div class="kind">Shape</div>')
     if pictures.truth is not None:
         shape = _image(pictures.truth_shape) if pictures.truth_shape else "<span></span>"
@@ -182,7 +188,9 @@ def _object(summary: Summary, pictures: ObjectPictures) -> str:
         score = f"IoU {row.scores[first]:.3f} · Chamfer {row.scores['chamfer']:.4f}"
         cells.append(f'<div class="label">{escape(name)}<small>{score}</small></div>')
         strips = pictures.predictions.get(member)
-        cells += ["<span></span>", "<span></span>"] if strips is None else [_image(strips[0]), _image(strips[1])]
+        cells += (
+            ["<span></span>", "<span></span>"] if strips is None else [_image(strips[0]), _image(strips[1])]
+        )
     return (
         f'<section class="card"><div class="head"><h3>{escape(pictures.id)}</h3></div>'
         f'<div class="views">{"".join(cells)}</div>'
@@ -220,7 +228,7 @@ def _count(summary: Summary, name: str) -> str:
 
 
 def _winners(summary: Summary) -> dict[str, str]:
-    """Column → best shown method by mean over the objects that all of them solved; none if there is no contest."""
+    """Column → best shown method by mean over the objects that all of them solved."""
     names, common, result = summary.shown(), summary.common(), dict[str, str]()
     for column, more in summary.protocol.metrics.items():
         stats = {name: summary.statistic(name, column, common) for name in names}

@@ -56,8 +56,10 @@ class Summary:
     def failed(self, predictor: str) -> list[Row]:
         return [row for row in self.of(predictor) if row.failure is not None]
 
-    def statistic(self, predictor: str, column: str, objects: Sequence[str] | None = None) -> Statistic | None:
-        """Over the predictor's objects that have `column` (of `objects`, where given); None if there is none."""
+    def statistic(
+        self, predictor: str, column: str, objects: Sequence[str] | None = None
+    ) -> Statistic | None:
+        """Over the predictor's objects that have `column` (of `objects`, where given), or None."""
         values = [
             r.scores[column]
             for r in self.of(predictor)
@@ -100,7 +102,9 @@ class Summary:
                 "n": len(rows) - len(failed),
                 "failed": {row.object: row.failure for row in failed},
                 "metrics": {
-                    c: {"mean": s.mean, "median": s.median, "n": s.n} for c, s in stats.items() if s is not None
+                    c: {"mean": s.mean, "median": s.median, "n": s.n}
+                    for c, s in stats.items()
+                    if s is not None
                 },
                 "mean_over_common": {c: s.mean for c, s in shared.items() if s is not None},
             }
@@ -111,6 +115,7 @@ class Summary:
             "best_of": dict(self.best),
             "predictors": table,
             "seconds": {
-                p: float(np.mean([r.seconds for r in self.of(p)])) if self.of(p) else 0.0 for p in self.predictors
+                p: float(np.mean([r.seconds for r in self.of(p)])) if self.of(p) else 0.0
+                for p in self.predictors
             },
         }

@@ -82,7 +82,7 @@ def draw(mesh: Mesh, cameras: Cameras) -> Drawn:
 
 
 def sample_mesh(mesh: Mesh, count: int, *, seed: int, object_id: str) -> tuple[NDArray, NDArray]:
-    """`count` points (n, 3) uniform by area, stratified over the area, and the unit normals of their faces."""
+    """`count` points (n, 3) uniform by area (stratified) and the unit normals of their faces."""
     rng = numpy_rng(seed, object_id, "surface")
     total = np.cumsum(mesh.areas())
     if not total[-1] > 0:
@@ -99,8 +99,8 @@ def evaluate_mesh(
 ) -> dict[str, float]:
     """Every score of `protocol` that `mesh` and `truth` allow, by column.
 
-    psnr and ssim come from `drawn`, and only for a mesh with colours. Raises EmptySurfaceError for a mesh without
-    faces and InputError when the truth lacks an occupancy grid.
+    psnr and ssim come from `drawn`, and only for a mesh with colours. Raises EmptySurfaceError for a mesh
+    without faces and InputError when the truth lacks an occupancy grid.
     """
     if mesh.is_empty:
         raise EmptySurfaceError("the mesh has no faces")
@@ -112,7 +112,8 @@ def evaluate_mesh(
     points, normals = sample_mesh(mesh, protocol.points, seed=protocol.seed, object_id=truth.id)
     true_points, true_normals = truth.points[: protocol.points], truth.normals[: protocol.points]
     distances = cloud_distances(points, true_points, normals, true_normals, unit=protocol.edge)
-    scores = {f"iou_{r}": volume_iou(grid_occupancy(mesh, r), truth.occupancy[r]) for r in protocol.resolutions}
+    grids = grid_occupancy(mesh, protocol.resolutions)
+    scores = {f"iou_{r}": volume_iou(grid, truth.occupancy[r]) for r, grid in grids.items()}
     scores["chamfer"], scores["chamfer_squared"] = chamfer(distances)
     for threshold, value in zip(protocol.thresholds, fscore(distances, protocol.thresholds), strict=True):
         scores[f_name(threshold)] = value

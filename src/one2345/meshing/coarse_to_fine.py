@@ -180,7 +180,7 @@ def _refine(
 def _evaluate_blocks(
     lattice: Lattice, kept: NDArray[np.bool_], size: int, start: int, coarse_shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Evaluate all nodes of the kept blocks, rims included; the steepest slope to a centre per coarse block."""
+    """Evaluate all nodes of the kept blocks, rims included; steepest slope to a centre per coarse block."""
     h, n = lattice.box.voxel_size, lattice.box.resolution
     blocks = _Blocks(lattice, size)
     offset = np.indices((size + 1,) * 3, np.int32).reshape(3, -1).T

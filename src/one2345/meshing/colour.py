@@ -20,7 +20,7 @@ ColourFn = Callable[[Tensor, Tensor], Tensor]
 def colour_vertices(
     mesh: Mesh, colour: ColourFn, *, chunk: int = 16384, device: torch.device | str = "cpu"
 ) -> Mesh:
-    """The mesh with the colour (clipped to [0, 1]) of each vertex; `colour` sees at most `chunk` points at once.
+    """The mesh with the colour of each vertex, clipped to [0, 1]; at most `chunk` points per call.
 
     Raises InputError when the colours have a wrong shape or are not finite.
     """

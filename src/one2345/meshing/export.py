@@ -29,8 +29,8 @@ FORMATS = (".ply", ".obj", ".glb")
 def write_mesh(mesh: Mesh, path: str | Path) -> Path:
     """Write `mesh` to `path`; the suffix gives the format. OBJ with texture also writes .mtl and .png.
 
-    World (x, y, z) becomes (x, z, -y), a rotation, in all three formats. PLY has no texture: colours are looked
-    up at the vertices instead. Raises InputError for another suffix or a mesh without faces.
+    World (x, y, z) becomes (x, z, -y), a rotation, in all three formats. PLY has no texture: colours are
+    looked up at the vertices instead. Raises InputError for another suffix or a mesh without faces.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -96,10 +96,10 @@ def _obj(mesh: Mesh, stem: str) -> dict[str, bytes]:
         files[f"{name}.png"] = _png(mesh.texture)
     lines += [row % tuple(v) for v in table.tolist()]
     if textured and mesh.uv is not None:
-        lines += ["vt %.7g %.7g" % tuple(t) for t in mesh.uv.tolist()]
-        lines += ["f {0}/{0} {1}/{1} {2}/{2}".format(*f) for f in (mesh.faces + 1).tolist()]
+        lines += [f"vt {u:.7g} {v:.7g}" for u, v in mesh.uv.tolist()]
+        lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in (mesh.faces + 1).tolist()]
     else:
-        lines += ["f %d %d %d" % tuple(f) for f in (mesh.faces + 1).tolist()]
+        lines += [f"f {a} {b} {c}" for a, b, c in (mesh.faces + 1).tolist()]
     return {**files, "": ("\n".join(lines) + "\n").encode()}
 
 

@@ -67,7 +67,8 @@ def fscore(distances: CloudDistances, thresholds: Sequence[float]) -> list[float
 def normal_consistency(distances: CloudDistances) -> float:
     """Mean |cosine| between the normals of nearest neighbours, averaged over both directions.
 
-    The absolute value, as in Mescheder et al. (CVPR 2019), so that the orientation of open scans is no matter.
+    The absolute value, as in Mescheder et al. (CVPR 2019), so that the orientation of open scans is no
+    matter.
     """
     if distances.accuracy_cosine is None or distances.completeness_cosine is None:
         raise ValueError("normal consistency needs the normals of both clouds")

@@ -1,7 +1,8 @@
 """The metrics as torchmetrics: `update(object_id, predicted, true)`, `compute()` gives means over objects.
 
-The functional cores beside this file do the work; these classes add the state. Clouds are (n, 3) tensors or arrays in world
-units; `edge` is the true object's longest bounding-box edge, in whose units distances are reported.
+The functional cores beside this file do the work; these classes add the state. Clouds are (n, 3) tensors or
+arrays in world units; `edge` is the true object's longest bounding-box edge, in whose units distances are
+reported.
 """
 
 from __future__ import annotations

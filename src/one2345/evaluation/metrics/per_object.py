@@ -1,4 +1,4 @@
-"""A torchmetrics Metric whose state is one row per object, so that any number of processes gives the same mean."""
+"""A torchmetrics Metric with one row per object: any number of processes gives the same mean."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torchmetrics.utilities import dim_zero_cat
 class PerObjectMetric(Metric):
     """Mean over objects of one or more named numbers.
 
-    Rows carry a 96-bit digest of the object's id. `compute` sorts by it and counts each id once (a distributed
-    sampler repeats objects to even out its shares), so the result is bit-identical for any number of
-    processes and any order, processes that saw nothing included. Numbers are kept in float64.
+    Rows carry a 96-bit digest of the object's id. `compute` sorts by it and counts each id once (a
+    distributed sampler repeats objects to even out its shares), so the result is bit-identical for any
+    number of processes and any order, processes that saw nothing included. Numbers are kept in float64.
     """
 
     full_state_update = False
