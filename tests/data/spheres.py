@@ -1,4 +1,4 @@
-"""Coloured balls with closed-form views, and a source of them that misbehaves on request. Picklable for workers."""
+"""Coloured balls with closed-form views, and a (picklable) source of them that misbehaves on request."""
 
 from __future__ import annotations
 

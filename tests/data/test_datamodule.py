@@ -82,7 +82,7 @@ def test_what_is_missing_is_named(balls: Path, tmp_path: Path) -> None:
         module()
     with pytest.raises(InputError, match="there is no such folder"):
         module(root=tmp_path / "gone")
-    with pytest.raises(InputError, match="holds no dataset.json"):
+    with pytest.raises(InputError, match=r"holds no dataset.json"):
         module(root=tmp_path)
     with pytest.raises(InputError, match="no object 'zz'"):
         module(root=balls, ids=["zz"]).ids("train")

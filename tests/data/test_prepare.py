@@ -66,13 +66,14 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(InputError, match="is not empty and holds no dataset.json"):
+    with pytest.raises(InputError, match=r"is not empty and holds no dataset.json"):
         prepare_objects(Balls(1), out=tmp_path, recipe=RECIPE, workers=1)
     with pytest.raises(InputError, match="is a file"):
         prepare_objects(Balls(1), out=tmp_path / "thesis.txt", recipe=RECIPE, workers=1)
 
 
 def test_failures_are_listed_with_reasons_and_tried_again(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
     summary = prepare_objects(Balls(3, bad=("ball-2", "ball-0")), out=tmp_path, recipe=RECIPE, workers=1)
     assert summary.quarantined == {"ball-0": "ball-0: is bad", "ball-2": "ball-2: is bad"}
     assert "ball-2: is bad" in str(summary)
@@ -87,7 +88,7 @@ def test_failures_are_listed_with_reasons_and_tried_again(tmp_path: Path, caplog
 
 def test_nothing_prepared_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="none of 2 objects could be prepared; the first, ball-0: ball-0: is bad"
+        InputError, match=r"none of 2 objects could be prepared; the first, ball-0: ball-0: is bad"
     ):
         prepare_objects(Balls(2, bad=("ball-0", "ball-1")), out=tmp_path, recipe=RECIPE, workers=1)
 
@@ -106,7 +107,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_processes_give_the_same_bytes_and_survive_a_crash(tmp_path: Path) -> None:
-    """Two processes and one that dies: its neighbours are prepared, and all files are those of one process."""
+    """Two processes, one of which dies: its neighbours are prepared, all files are those of one process."""
     alone, pool = tmp_path / "alone", tmp_path / "pool"
     prepare_objects(Balls(4, bad=("ball-2",)), out=alone, recipe=RECIPE, workers=1)
     summary = prepare_objects(Balls(4, deadly=("ball-2",)), out=pool, recipe=RECIPE, workers=2)

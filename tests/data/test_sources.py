@@ -1,4 +1,4 @@
-"""Sources: which objects there are, in which split, and clear errors for folders and manifests that are wrong."""
+"""Sources: which objects there are, in which split, and errors for folders and manifests that are wrong."""
 
 from __future__ import annotations
 

@@ -190,9 +190,9 @@ def test_wrong_files_are_named(tmp_path: Path, views: PosedViews, samples: Sampl
     whole = archive.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 30):
         archive.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="samples.npz: not a readable"):
+        with pytest.raises(InputError, match=r"samples.npz: not a readable"):
             record.samples()
-    with pytest.raises(InputError, match="v0.png: the file is missing"):
+    with pytest.raises(InputError, match=r"v0.png: the file is missing"):
         record.check()
 
 
@@ -204,7 +204,7 @@ def test_damaged_bytes_never_pass_silently(tmp_path: Path, views: PosedViews, sa
     at = whole.find(samples.sdf_points.numpy().tobytes()[:16])
     whole[at + 3] ^= 0x10
     archive.write_bytes(bytes(whole))
-    with pytest.raises(InputError, match="samples.npz"):
+    with pytest.raises(InputError, match=r"samples.npz"):
         read_object(folder).samples()
 
 

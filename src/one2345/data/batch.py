@@ -38,9 +38,10 @@ class Scene:
 
     id: object. seed: 63-bit integer of this draw, for everything random about it downstream.
     images: (v, 3, h, w) sources on white. masks: (v, h, w). cameras: Cameras (v).
-    rays: TargetRays. sdf_points: (p, 3), sdf_values: (p). surface_points, surface_normals, surface_colours: (q, 3).
-    For validation, else None: target_images (k, 3, h, w), target_masks (k, h, w), target_depth (k, h, w) z-depth,
-    target_cameras Cameras (k), and occupancy_64 (64, 64, 64) bool on `evaluation_box(64)`.
+    rays: TargetRays. sdf_points: (p, 3), sdf_values: (p).
+    surface_points, surface_normals, surface_colours: (q, 3).
+    For validation, else None: target_images (k, 3, h, w), target_masks (k, h, w), target_depth (k, h, w)
+    z-depth, target_cameras Cameras (k), and occupancy_64 (64, 64, 64) bool on `evaluation_box(64)`.
     """
 
     id: str

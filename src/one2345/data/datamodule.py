@@ -29,13 +29,14 @@ SPLITS = ("train", "val", "test")
 class ReconstructionDataModule(L.LightningDataModule):
     """Posed views with labels for training, validation and test.
 
-    root: prepared data. With `source`, its objects are prepared there by `recipe` on first use; root then defaults to
-    data/<kind>-<hash of source and recipe>, so that another recipe gets another folder.
-    inputs, eval_inputs: what becomes of the source views in training, and in validation and test (default: the same).
+    root: prepared data. With `source`, its objects are prepared there by `recipe` on first use; root then
+    defaults to data/<kind>-<hash of source and recipe>, so that another recipe gets another folder.
+    inputs, eval_inputs: what becomes of the source views in training, and in validation and test (default:
+    the same).
     sizes: what one example holds. batch_size: examples per process and step; eval_batch_size likewise.
     ids: only these objects, the same in training, validation and test (overfitting).
     test_split: which objects are the test: 'test', 'val', 'train' or 'all'. samples_per_epoch: draws
-    over all processes; None: each object once. num_workers: loading processes; prepare_workers: preparing ones.
+    over all processes; None: each object once. num_workers, prepare_workers: processes that load, prepare.
 
     In a root whose objects carry no split, all of them are both training and test objects and there is no
     validation. Raises InputError when the root is no prepared data, or a wanted split or id isn't there.
@@ -103,7 +104,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             progress=self.progress,
             ids=self.wanted,
         )
-        log.info("%s", summary)
+        log.log(logging.WARNING if summary.quarantined else logging.INFO, "%s", summary)
         return summary
 
     def ids(self, split: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Prepared objects as training and validation examples. What is drawn depends on (seed, epoch, repeat, id) alone."""
+"""Prepared objects as examples. What is drawn depends on (seed, epoch, repeat, id) alone."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ class ViewsDataset(Dataset[Scene]):
         count = len(found) if wanted is None else wanted
         if count > len(found) or not found:
             raise InputError(
-                f"{record.folder}: views={wanted} source views are wanted, but there are {len(found)} of role "
-                f"{' or '.join(record.sources)}; prepare with a larger plan or lower views"
+                f"{record.folder}: views={wanted} source views are wanted, but there are {len(found)} of "
+                f"role {' or '.join(record.sources)}; prepare with a larger plan or lower views"
             )
         if count == len(found):
             return found
@@ -202,7 +202,8 @@ class ViewsDataset(Dataset[Scene]):
         found, held_out = record.indices("target"), self.sizes.held_out
         if held_out > len(found):
             raise InputError(
-                f"{record.folder}: held_out={held_out}, but there are {len(found)} target views; prepare with more"
+                f"{record.folder}: held_out={held_out}, but there are {len(found)} target views; "
+                "prepare with more"
             )
         return found[: len(found) - held_out], found[len(found) - held_out :]
 

@@ -31,8 +31,8 @@ class Observation:
 def observe(item: Object3D, *, recipe: Recipe, split: str | None, exact: bool = True) -> Observation:
     """Render and sample `item`.
 
-    exact: whether its signed distance changes sign only at the surface, which lets most of an occupancy grid be
-    decided in blocks.
+    exact: whether its signed distance changes sign only at the surface, which lets most of an occupancy grid
+    be decided in blocks.
     Raises InputError when a planned view shows nothing or a label is not finite.
     """
     low, high = recipe.elevation
@@ -115,9 +115,13 @@ def occupancy_grid(item: Object3D, resolution: int, *, blockwise: bool = True) -
     """(r, r, r) bool: whether the nodes of `evaluation_box(resolution)` lie inside.
 
     blockwise: a block of nodes all of which are nearer to its centre than the surface has the sign of
-    the centre. Exact where |sdf| is at most the distance to the nearest sign change.
+    the centre. Exact where |sdf| is at most the distance to the nearest sign change. An object that has an
+    `occupancy_grid(box)` of its own is asked for it.
     """
     box = evaluation_box(resolution)
+    own = getattr(item, "occupancy_grid", None)
+    if own is not None and resolution % _BLOCK == 0:
+        return own(box).cpu()
     nodes = box.nodes()
     if not blockwise or resolution % _BLOCK:
         return (_in_chunks(item.sdf, nodes.reshape(-1, 3)) < 0).reshape(nodes.shape[:3])

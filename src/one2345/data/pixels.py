@@ -12,13 +12,16 @@ from one2345.views.images import DEPTH_SCALE
 from .batch import TargetRays
 
 UNIFORM_FRACTION = 0.25
-"""Share of the rays that is drawn from all pixels; the rest from the dilated foreground (One-2-3-45: 128 of 512)."""
+"""Share of the rays drawn from all pixels, the rest from the dilated foreground (One-2-3-45: 128 of 512)."""
 
 DILATION = 2
 
 
 def foreground(rgba: Tensor) -> Tensor:
-    """Flat indices into (v, h, w) of the pixels of rgba (v, h, w, 4) at most DILATION from the object; all if none."""
+    """Flat indices into (v, h, w) of the pixels of rgba (v, h, w, 4) at most DILATION from the object.
+
+    All pixels where there is no object.
+    """
     seen = (rgba[..., 3] > 0).to(torch.float32)
     reach = 2 * DILATION + 1
     rows = max_pool2d(seen[:, None], (1, reach), stride=1, padding=(0, DILATION))

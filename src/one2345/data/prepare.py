@@ -48,7 +48,7 @@ _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENOMEM}
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What a run did. made, kept: counts of objects written now and found complete. quarantined: id -> reason."""
+    """What a run did. made, kept: objects written now, found complete. quarantined: id -> reason."""
 
     out: Path
     made: int
@@ -58,8 +58,8 @@ class PrepareSummary:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.out}: {self.made} prepared, {self.kept} already there, {len(self.quarantined)} quarantined, "
-            f"in {self.seconds:.0f} s"
+            f"{self.out}: {self.made} prepared, {self.kept} already there, "
+            f"{len(self.quarantined)} quarantined, in {self.seconds:.0f} s"
         ]
         lines += [f"  {id}: {reason}" for id, reason in list(self.quarantined.items())[:10]]
         if len(self.quarantined) > 10:
@@ -83,9 +83,9 @@ def prepare_objects(
 ) -> PrepareSummary:
     """Prepare the objects of `source` (all, or those of `ids`) into the folder `out`.
 
-    Objects that are there, complete and made from the same file by the same recipe, are kept. Those that fail are
-    listed with the reason in out/quarantine.jsonl, and tried again by the next run. workers: processes;
-    None takes one per core, 1 works in this process.
+    Objects that are there, complete and made from the same file by the same recipe, are kept. Those that
+    fail are listed with the reason in out/quarantine.jsonl, and tried again by the next run. workers:
+    processes; None takes one per core, 1 works in this process.
 
     Raises InputError when `out` was prepared by another recipe or source, or when every object fails.
     """
@@ -105,7 +105,7 @@ def prepare_objects(
                 failed[id] = reason
                 with (out / QUARANTINE).open("a", encoding="utf-8") as file:
                     file.write(_quarantine_line(id, reason))
-                log.warning("quarantined %s: %s", id, reason)
+                log.info("quarantined %s: %s", id, reason)
             bar.advance(f"{len(failed)} quarantined" if failed else "")
     _write_quarantine(out, wanted, failed)
     remove_stale(out)
@@ -137,8 +137,8 @@ def _open_dataset(out: Path, description: dict[str, Any], digest: str) -> None:
         if found.get("recipe_hash") != digest:
             key, old, new = _difference(found.get("description", {}), description)
             raise InputError(
-                f"{out}: was prepared by another recipe ({key} was {old!r}, now {new!r}); choose another out folder, "
-                "delete this one, or use its recipe"
+                f"{out}: was prepared by another recipe ({key} was {old!r}, now {new!r}); choose another out "
+                "folder, delete this one, or use its recipe"
             )
         return
     if out.exists() and not out.is_dir():
@@ -203,7 +203,7 @@ def _run(
 def _drain(
     job: tuple[Source, Recipe, Path, str], queue: list[str], workers: int, *, in_flight: int
 ) -> Generator[tuple[str, str | None], None, list[str]]:
-    """Work `queue` off from its end in a pool of processes; returns the jobs that were in flight when one died."""
+    """Work `queue` off from its end in a pool of processes; returns the jobs in flight when one died."""
     running: dict[Future[str | None], str] = {}
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:

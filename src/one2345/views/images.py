@@ -35,14 +35,14 @@ def straight_rgba(images: Tensor, masks: Tensor) -> NDArray[np.uint8]:
 
 
 def composite(rgba: Tensor) -> tuple[Tensor, Tensor]:
-    """Straight-alpha RGBA (..., h, w, 4) uint8 to white-composited images (..., 3, h, w) and alpha (..., h, w)."""
+    """Straight-alpha RGBA (..., h, w, 4) uint8 to images on white (..., 3, h, w) and alpha (..., h, w)."""
     values = rgba.movedim(-1, -3).to(torch.float32) / 255
     alpha = values[..., 3:, :, :]
     return values[..., :3, :, :] * alpha + (1 - alpha), alpha[..., 0, :, :]
 
 
 def encode_depth(depth: Tensor) -> NDArray[np.uint16]:
-    """z-depth (..., h, w) in world units to uint16. Raises InputError where a depth doesn't fit the format."""
+    """z-depth (..., h, w) in world units to uint16. Raises InputError where a depth doesn't fit."""
     stored = (depth.double() * DEPTH_SCALE).round()
     if not stored.isfinite().all() or float(stored.min()) < 0 or float(stored.max()) > 65535:
         raise InputError(
@@ -58,7 +58,7 @@ def decode_depth(stored: NDArray[np.uint16]) -> Tensor:
 
 
 def encode_normals(normals: Tensor) -> NDArray[np.uint8]:
-    """World normals (v, 3, h, w) to RGB (v, h, w, 3): round((n + 1) / 2 * 255); no normal is (128, 128, 128)."""
+    """World normals (v, 3, h, w) to RGB (v, h, w, 3): round((n + 1) / 2 * 255); none is 128, 128, 128."""
     return ((normals.movedim(1, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
 
 

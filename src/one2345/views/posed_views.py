@@ -21,7 +21,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 class PosedViews:
     """v pictures of one object with their cameras.
 
-    images: (v, 3, h, w) float32 sRGB in [0, 1], composited on white. masks: (v, h, w) float32 alpha in [0, 1].
+    images: (v, 3, h, w) float32 sRGB in [0, 1], composited on white. masks: (v, h, w) float32 alpha.
     cameras: Cameras (v). depth: (v, h, w) float32 z-depth in world units, 0 where there is nothing, or None.
     normals: (v, 3, h, w) float32 unit world normals, 0 where there is nothing, or None.
     names, roles: v strings. parents: for a near view the index, within this selection, of the view that it

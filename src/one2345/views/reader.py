@@ -178,8 +178,8 @@ def read_dataset(root: Path | str) -> dict[str, Any]:
     document = load_json(file)
     if document.get("schema") != SCHEMA_NAME or document.get("version") != SCHEMA_VERSION:
         raise InputError(
-            f"{file}: schema/version are {document.get('schema')!r}/{document.get('version')!r}, this program "
-            f"reads {SCHEMA_NAME!r}/{SCHEMA_VERSION}"
+            f"{file}: schema/version are {document.get('schema')!r}/{document.get('version')!r}, this "
+            f"program reads {SCHEMA_NAME!r}/{SCHEMA_VERSION}"
         )
     return document
 

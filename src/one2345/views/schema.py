@@ -43,7 +43,7 @@ def load_json(file: Path) -> dict[str, Any]:
 def check_object(document: dict[str, Any], file: Path) -> Cameras:
     """Check the content of an object.json and return its cameras (v), float32.
 
-    Raises InputError naming `file` and the key: schema violations, names that repeat, parents that don't exist,
+    Raises InputError naming `file` and the key: schema violations, names that repeat, unknown parents,
     numbers that are not finite, focal lengths that are not positive, matrices that are no rigid pose,
     and cameras that don't have the world's origin in view.
     """
@@ -86,7 +86,8 @@ def _check_matrices(K: torch.Tensor, c2w: torch.Tensor, names: list[str], file: 
     for i, name in enumerate(names):
         if not (K[i, 0, 0] > 0 and K[i, 1, 1] > 0):
             raise InputError(
-                f"{file}: views[{i}].K ({name}): focal lengths {K[i, 0, 0]:g}, {K[i, 1, 1]:g} must be positive"
+                f"{file}: views[{i}].K ({name}): focal lengths {K[i, 0, 0]:g}, {K[i, 1, 1]:g} must "
+                "be positive"
             )
         if not torch.allclose(K[i, 2], bottom_k):
             raise InputError(f"{file}: views[{i}].K ({name}): the last row must be 0 0 1")
@@ -106,8 +107,8 @@ def _check_origin_in_view(cameras: Cameras, names: list[str], file: Path) -> Non
         if not seen[i]:
             where = "behind the camera" if depth[i, 0] <= 0 else "outside the frame"
             raise InputError(
-                f"{file}: views[{i}].c2w ({name}): the camera looks away from the object (the origin is {where}; "
-                "camera axes must be OpenCV's: x right, y down, z forward)"
+                f"{file}: views[{i}].c2w ({name}): the camera looks away from the object (the origin "
+                f"is {where}; camera axes must be OpenCV's: x right, y down, z forward)"
             )
 
 
