@@ -24,9 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from one2345.cli import run_folder
 from one2345.cli.compose import Composed, compose, first_of_sweep, one_line, to_plain
 from one2345.cli.helptext import help_text
-from one2345.cli.quoting import quote, quote_overrides
+from one2345.cli.quoting import literal, quote, quote_overrides
 from one2345.cli.scale import Scale, asked_for, choose, with_scale
-from one2345.cli.summary import show_messages
+from one2345.cli.summary import relative, show_messages
 from one2345.errors import InputError, One2345Error
 from one2345.paths import conf_dir
 
@@ -133,14 +133,14 @@ def finish(command: Command, composed: Composed, told: list[str], folder: Path |
     OmegaConf.set_struct(config, False)
     name = config.get("name") or composed.choices.get("experiment") or command.name
     if folder is None:
-        identity = run_folder.run_id(told, config.get("seed", 0), name=config.run.get("id") or "")
+        identity = run_folder.run_id(told, config.get("seed", 0), given=config.run.get("id"))
         folder = Path(config.get("out") or Path(config.run.root) / str(name) / identity).expanduser()
     config.name = str(name)
-    config.run.dir = os.path.abspath(folder)
-    config.run.id = folder.name
-    config.run.choices = composed.choices
-    config.run.overrides = told
-    return json.loads(json.dumps(_no_nan(to_plain(config))))
+    config.run.dir = literal(os.path.abspath(folder))
+    config.run.id = literal(folder.name)
+    plain = to_plain(config)
+    plain["run"] |= {"choices": composed.choices, "overrides": told}
+    return json.loads(json.dumps(_no_nan(plain)))
 
 
 def _no_nan(plain: Config) -> Config:
@@ -188,7 +188,8 @@ def _continue_or_begin(config: Config) -> None:
             "run.id=NAME starts a run of its own"
         )
     print(
-        f"continuing {checkpoint}" + (f"; changed: {'; '.join(changed[:5])}" if changed else ""), flush=True
+        f"continuing {relative(checkpoint)}" + (f"; changed: {'; '.join(changed[:5])}" if changed else ""),
+        flush=True,
     )
 
 
@@ -223,19 +224,23 @@ def _through_hydra(command: Command, flags: list[str], argv: list[str]) -> None:
     arguments = quote_overrides(argv, multirun=multirun)
     if multirun:
         overrides = [a for a in arguments if not a.startswith("-")]
-        first = first_of_sweep(command.name, overrides)
-        if command.scaled:
-            asked = asked_for(overrides)
-            composed = compose(command.name, first if asked else with_scale(first, "laptop"))
-        else:
-            asked, composed = "", compose(command.name, first)
-        config = finish(command, composed, [a for a in argv if not a.startswith("-")])
+        asked = asked_for(overrides) if command.scaled else ""
+        first = first_of_sweep(
+            command.name, overrides if asked is not None else with_scale(overrides, "laptop")
+        )
+        composed = compose(command.name, first)
+        told = [a for a in argv if not a.startswith("-")]
+        config = finish(command, composed, told)
+        command.check(config)
         if asked is None:
             chosen = choose(config, launcher=composed.launcher, stored=None)
             _announce(chosen)
             arguments = [*flags, *with_scale(overrides, chosen.name)]
         if not any(a.startswith("hydra.sweep.dir=") for a in arguments):
-            arguments.append(f"hydra.sweep.dir={quote(config['run']['dir'])}")
+            folder = Path(config["run"]["dir"])
+            if not any(o.lstrip("+").startswith("run.id=") for o in told):
+                folder = folder.with_name(f"sweep-{run_folder.overrides_hash(sorted(told))}")
+            arguments.append(f"hydra.sweep.dir={quote(str(folder))}")
     with _hydra_argv([sys.argv[0], *arguments]):
         hydra.main(config_path=os.fspath(conf_dir()), config_name=command.name, version_base="1.3")(
             Job(command)

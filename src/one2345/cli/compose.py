@@ -152,6 +152,8 @@ def unknown_key(key: str, keys: list[str], known_groups: dict[str, list[str]]) -
             if near and near == f"; did you mean {k.rsplit('.', 1)[-1]!r}?":
                 near = f"; did you mean {k!r}?"
                 break
+    if key.rpartition(".")[0] in keys:
+        return f"unknown key {key!r}{near or ';'} (+{key}=... adds a key that is not in the configuration)"
     return f"unknown key {key!r}{near or '; --help lists the keys'}"
 
 

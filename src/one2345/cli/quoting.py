@@ -42,12 +42,13 @@ _ENTRY = re.compile(r"(?:^|,)\s*([A-Za-z_][\w-]*)\s*:\s*")
 
 def quote(text: str) -> str:
     """Hydra's spelling of exactly `text`, interpolations (`${...}`) switched off."""
-    if (
-        "${" in text
-    ):  # OmegaConf reads backslashes as escapes only where an interpolation follows, or at the end
-        text = _BACKSLASHES_THEN_DOLLAR.sub(lambda m: m[1] * 2 + r"\${", text)
-    body = _BACKSLASHES_THEN_QUOTE.sub(lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
+    body = _BACKSLASHES_THEN_QUOTE.sub(lambda m: m[1] * 2 + ("\\'" if m[2] else ""), literal(text))
     return f"'{body}'"
+
+
+def literal(text: str) -> str:
+    """OmegaConf's spelling of exactly `text`: backslashes escape only before an interpolation."""
+    return _BACKSLASHES_THEN_DOLLAR.sub(lambda m: m[1] * 2 + r"\${", text)
 
 
 def quote_overrides(argv: list[str], *, multirun: bool = False) -> list[str]:

@@ -19,14 +19,18 @@ from one2345.errors import InputError
 LAST = Path("checkpoints") / "last.ckpt"
 CONFIG = "config.json"
 RESUME = ("auto", "never", "must")
-# Overrides that say where and whether to run, not what: they leave the id alone.
+# Overrides that say where and whether to run, not what, leave the id alone.
 _NEUTRAL = re.compile(r"\+{0,2}(resume|out|experiment|seed|debug|sweep|scale=auto$|run\.|hydra[./]|logger)")
 
 
-def run_id(overrides: Iterable[str], seed: int, *, name: str = "") -> str:
-    """Name of the run: `default-s0`, or a hash of the overrides, with the seed at its end."""
+def run_id(overrides: Iterable[str], seed: int, *, given: str | None = None) -> str:
+    """Name of the run: the one given, else `default-s0`, or a hash of the overrides with the seed."""
+    if given is not None:
+        if not given or given in (".", "..") or set(given) & set("/\\\0"):
+            raise InputError(f"run.id={given!r} cannot be the name of a folder")
+        return given
     told = sorted({o for o in overrides if not _NEUTRAL.match(o)})
-    return f"{name or (overrides_hash(told) if told else 'default')}-s{seed}"
+    return f"{overrides_hash(told) if told else 'default'}-s{seed}"
 
 
 def overrides_hash(overrides: Iterable[str]) -> str:

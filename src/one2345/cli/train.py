@@ -52,7 +52,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
     quiet_lightning()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data = build(config["data"], allow_any=True)
-    settings = {k: _built(v) for k, v in (config.get("module") or {}).items()}
+    settings = {k: _built(v) for k, v in (config.get("training") or {}).items()}
     module = ReconstructionModule(
         model=build(config["model"], allow_any=True),
         loss=build(config["loss"], allow_any=True),

@@ -1,0 +1,138 @@
+"""Run folders: stable names, plain JSON, what resume does."""
+
+import json
+
+import pytest
+
+from one2345.cli import app, run_folder
+from one2345.cli.train import COMMAND
+from one2345.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def folder_of(*overrides):
+    return app.configure(COMMAND, ["scale=laptop", *overrides])["run"]["dir"]
+
+
+def test_the_same_command_names_the_same_folder_and_another_another(here):
+    first = folder_of("trainer.max_steps=3", "seed=1")
+    assert folder_of("seed=1", "trainer.max_steps=3") == first
+    assert first.startswith(str(here / "experiments" / "runs" / "sdf_base"))
+    others = [
+        folder_of("trainer.max_steps=4", "seed=1"),
+        folder_of("trainer.max_steps=3", "seed=2"),
+        folder_of(),
+    ]
+    assert len({first, *others}) == 4
+
+
+def test_how_to_resume_or_log_does_not_rename_the_run():
+    assert folder_of("resume=must", "logger=tensorboard", "run.overwrite=true") == folder_of()
+
+
+def test_the_folder_can_be_told(here):
+    assert folder_of("run.id=mine", "run.root=else where") == str(here / "else where" / "sdf_base" / "mine")
+    assert folder_of("experiment=seed_summary", "run.id=mine").endswith("/seed_summary/mine")
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "../../x"])
+def test_a_run_id_stays_inside_the_root(bad):
+    with pytest.raises(InputError, match=r"run\.id"):
+        run_folder.run_id([], 0, given=bad)
+
+
+def test_config_json_is_plain_json_of_everything(here):
+    config = app.configure(COMMAND, ["scale=laptop", "data.root=it's, ü"])
+    path = run_folder.write_config(config, here / "run")
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == config
+    assert "${" not in text
+    assert config["run"]["choices"]["model"] == "sdf_base"
+    assert config["run"]["overrides"] == ["scale=laptop", "data.root=it's, ü"]
+    assert "hydra" not in config
+    assert sorted(p.name for p in path.parent.iterdir()) == ["config.json"]
+
+
+def test_a_value_that_json_cannot_hold_is_refused(here):
+    with pytest.raises(InputError, match="JSON"):
+        run_folder.write_config({"x": float("nan")}, here)
+    with pytest.raises(InputError, match="JSON"):
+        app.configure(COMMAND, ["scale=laptop", "loss.colour=inf"])
+
+
+def test_resume(here):
+    assert run_folder.resume_checkpoint(here, "auto") is None
+    assert run_folder.resume_checkpoint(here, "never") is None
+    with pytest.raises(InputError, match="resume=must"):
+        run_folder.resume_checkpoint(here, "must")
+    with pytest.raises(InputError, match="did you mean 'auto'"):
+        run_folder.resume_checkpoint(here, "atuo")
+    last = here / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    for resume in ("auto", "must", str(last)):
+        assert run_folder.resume_checkpoint(here, resume) == last
+    with pytest.raises(InputError, match="resume=never"):
+        run_folder.resume_checkpoint(here, "never")
+
+
+def test_a_checkpoint_of_another_model_is_not_continued(here, capsys):
+    config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
+    folder = run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    assert app.execute(COMMAND, ["scale=laptop", "run.id=x", "scale.volume=24"]) == 2
+    error = capsys.readouterr().err
+    assert "another model" in error
+    assert "model.resolution: 48 -> 24" in error
+    assert json.loads((folder / "config.json").read_text()) == config
+
+
+def test_only_a_run_is_removed(here):
+    (here / "x").mkdir()
+    (here / "x" / "thesis.tex").touch()
+    with pytest.raises(InputError, match="by hand"):
+        run_folder.remove_run(here / "x")
+    assert (here / "x" / "thesis.tex").exists()
+    (here / "x" / "config.json").touch()
+    run_folder.remove_run(here / "x")
+    assert not (here / "x").exists()
+
+
+def test_a_damaged_config_is_named(here):
+    (here / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
+        run_folder.stored_config(here)
+
+
+def test_further_ranks_take_the_configuration_of_the_first(here, monkeypatch):
+    seen = []
+    monkeypatch.setattr(app.Command, "main", lambda self, config: seen.append(config))
+    first = app.configure(COMMAND, ["scale=laptop"])
+    path = run_folder.write_config(first, here / "run")
+    with app._hand_over(path):
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert app.execute(COMMAND, ["this=is", "not", "read"]) == 0
+        assert seen == [first]
+        path.write_text("{}")
+        assert app.execute(COMMAND, []) == 2
+    assert app.HANDOVER not in app.os.environ
+
+
+def test_a_sweep_runs_every_job_in_a_folder_of_its_own(here, monkeypatch):
+    seen = []
+    monkeypatch.setattr(app.Command, "main", lambda self, config: seen.append(config))
+    argv = ["-m", "scale=laptop", "seed=1,1,2", "data.root=[a b,c]"]
+    assert app.execute(COMMAND, argv) == 0
+    folders = [c["run"]["dir"] for c in seen]
+    assert len(set(folders)) == 6
+    assert [c["data"]["root"] for c in seen] == ["a b", "c"] * 3
+    assert all((app.Path(f) / "config.json").is_file() for f in folders)
+    assert sorted(p.name for p in here.iterdir()) == ["experiments"]
+    assert app.execute(COMMAND, argv) == 0
+    assert [c["run"]["dir"] for c in seen[6:]] == folders
