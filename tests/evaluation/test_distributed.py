@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from one2345.evaluation.metrics import PerObjectMetric
+from one2345.evaluation.metrics import ObjectMean
 
 # Values with no exact binary form, so that a sum in another order would show.
 VALUES = {f"object-{i}": (0.1 * (i + 1) / 7, 1.0 / (3 + i)) for i in range(7)}
@@ -17,9 +17,9 @@ SHARES = {
 
 
 def _filled(ids):
-    metric = PerObjectMetric(("x", "y"))
+    metric = ObjectMean(("x", "y"))
     for i in ids:
-        metric.add(f"object-{i}", VALUES[f"object-{i}"])
+        metric.update(f"object-{i}", *VALUES[f"object-{i}"])
     return metric
 
 

@@ -18,7 +18,7 @@ def _join(*meshes):
 
 
 def _torus(p):
-    return torch.sqrt((p[:, :2].norm(dim=-1) - 0.3) ** 2 + p[:, 2] ** 2) - 0.02
+    return torch.sqrt((p[:, :2].norm(dim=-1) - 0.3) ** 2 + p[:, 2] ** 2) - 0.04
 
 
 SPHERE = extract(lambda p: (p - 0.05).norm(dim=-1) - 0.3, Box(), resolution=48)
@@ -26,7 +26,7 @@ CASES = {
     "sphere": SPHERE,
     "thin torus": extract(_torus, Box(), resolution=64),
     "two triangles a side": _box_mesh(np.array([0.4, 0.031, 0.2])),
-    "overlapping": _join(SPHERE, _box_mesh(np.array([0.4, 0.1, 0.1]))),
+    "overlapping": _join(SPHERE, _box_mesh(np.array([0.4, 0.103, 0.107]))),
     "apart": _join(_box_mesh(np.ones(3) * 0.1, (0.3, 0, 0)), _box_mesh(np.ones(3) * 0.1, (-0.3, 0, 0))),
     "cavity": _join(SPHERE, Mesh(SPHERE.vertices * 0.5, SPHERE.faces[:, ::-1])),
     "beyond the grid": _box_mesh(np.array([0.2, 0.7, 0.2])),

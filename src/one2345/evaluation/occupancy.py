@@ -16,7 +16,7 @@ _MAX_SPAN = 2.0
 
 
 def grid_occupancy(mesh: Mesh, resolutions: Sequence[int]) -> dict[int, NDArray[np.bool_]]:
-    """For each r of `resolutions` (r, r, r) bool at the cell centres of r^3 cells over a cube of 1.2 object edges:
+    """For each r of `resolutions` (r, r, r) bool at the cell centres of r^3 cells over a cube of 1.2 edges:
     whether the winding number exceeds 0.5 (sealed cavities are inside).
 
     For a closed mesh the winding number is constant between sheets of the surface, so it is asked for only
@@ -49,7 +49,7 @@ class _Grid:
             ids, first = np.unique(self.region, return_index=True)
             self.first = first[ids > 0]
             self.asked = np.concatenate([self.first, np.flatnonzero(near)])
-        axis = box.axis().double().numpy() * box.half_edge
+        axis = (box.half_edge * box.axis()).double().numpy()  # to the bit the nodes of `box`
         self.points = np.stack([axis[i] for i in np.unravel_index(self.asked, (resolution,) * 3)], -1)
 
     def filled(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -81,7 +81,9 @@ def draw(mesh: Mesh, cameras: Cameras) -> Drawn:
     return Drawn(render.rgb, render.normal, render.mask)
 
 
-def sample_mesh(mesh: Mesh, count: int, *, seed: int, object_id: str) -> tuple[NDArray, NDArray]:
+def sample_mesh(
+    mesh: Mesh, count: int, *, seed: int, object_id: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`count` points (n, 3) uniform by area (stratified) and the unit normals of their faces."""
     rng = numpy_rng(seed, object_id, "surface")
     total = np.cumsum(mesh.areas())

@@ -106,7 +106,7 @@ class _Blocks:
 
     def all(self) -> Index:
         """(count^3, 3) block indices."""
-        return np.stack(np.indices(self.shape, np.int32), -1).reshape(-1, 3)
+        return np.indices(self.shape, np.int32).reshape(3, -1).T
 
     def centre(self, block: Index) -> Index:
         """Node at the middle of blocks (m, 3); never more than size / 2 nodes from any node of the block."""

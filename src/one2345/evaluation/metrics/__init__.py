@@ -2,7 +2,7 @@
 
 from .cloud import CloudDistances, chamfer, cloud_distances, fscore, normal_consistency
 from .images import psnr, ssim
-from .modules import ChamferDistance, FScore, NormalConsistency, ViewQuality, VolumeIoU
+from .modules import ChamferDistance, FScore, NormalConsistency, ObjectMean, ViewQuality, VolumeIoU
 from .per_object import PerObjectMetric
 from .volume import volume_iou
 
@@ -11,6 +11,7 @@ __all__ = [
     "CloudDistances",
     "FScore",
     "NormalConsistency",
+    "ObjectMean",
     "PerObjectMetric",
     "ViewQuality",
     "VolumeIoU",

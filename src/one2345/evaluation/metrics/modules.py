@@ -21,6 +21,13 @@ from .per_object import PerObjectMetric
 from .volume import volume_iou
 
 
+class ObjectMean(PerObjectMetric):
+    """Mean over objects of numbers that were computed elsewhere: `update(object_id, *values)`, as `columns`."""
+
+    def update(self, object_id: str, *values: float) -> None:
+        self.add(object_id, values)
+
+
 class ChamferDistance(PerObjectMetric):
     """`chamfer`: (mean a→b + mean b→a) / 2; `chamfer_squared`: the same of squared distances. In edges."""
 
