@@ -60,7 +60,7 @@ class Draft:
         return q * np.sign(np.linalg.det(q))
 
     def solid(self, size: float, *, kind: str | None = None, **changes: Any) -> Part:
-        """A random textured primitive that reaches about `size` to each side; `changes` are fields of Part."""
+        """A random textured primitive that reaches about `size` each way; `changes` are fields of Part."""
         kind = kind or self.pick(list(SOLIDS), list(SOLIDS.values()))
         a, b, c = (size * self.uniform(0.35, 1.0) for _ in range(3))
         given: dict[str, Any] = {"texture": self.texture(size)}

@@ -41,7 +41,7 @@ class ShapeGrid:
     def surface(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Marching cubes: vertices (n, 3) and faces (m, 3), counter-clockwise seen from outside."""
         vertices, faces, _, _ = marching_cubes(
-            self.values, 0.0, gradient_direction="ascent", allow_degenerate=False
+            self.values, 0.0, gradient_direction="descent", allow_degenerate=False
         )
         return self.origin + self.spacing * vertices.astype(np.float64), faces.astype(np.int64)
 

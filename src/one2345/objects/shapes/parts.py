@@ -60,7 +60,7 @@ class Part:
     @property
     def ball(self) -> float:
         """Radius about the local origin that holds the deformed primitive (before rounding and shell)."""
-        return primitives.radius(self.kind, self.params) * (1.0 + abs(self.taper)) * 1.001
+        return primitives.radius(self.kind, self.params) * (1.0 + abs(self.taper)) * 1.00001
 
     @property
     def reach(self) -> float:

@@ -33,13 +33,19 @@ def place(
     folded = any(any(p.fold) for p in solid)
     lower = np.full(3, -reach) if folded else (centres - extents).min(axis=0)
     upper = np.full(3, reach) if folded else (centres + extents).max(axis=0)
-    for cells in (COARSE_CELLS, CELLS):
-        spacing = float((upper - lower).max()) / cells
-        grid = sample_grid(raw.at, lower - spacing, upper + spacing, spacing, fill=cells == CELLS)
-        if grid.is_empty:
+    for _ in range(2):
+        spacing = float((upper - lower).max()) / COARSE_CELLS
+        grid = sample_grid(raw.at, lower, upper, spacing, fill=False)
+        # Every point of the solid is this near to a node, thin as it may be.
+        near = np.argwhere(grid.values <= spacing * 3.0**0.5 / 2.0)
+        if not len(near):
             return None
-        vertices, _ = grid.surface()
-        lower, upper = vertices.min(axis=0), vertices.max(axis=0)
+        lower = np.maximum(lower, grid.origin + spacing * (near.min(axis=0) - 0.5))
+        upper = np.minimum(upper, grid.origin + spacing * (near.max(axis=0) + 0.5))
+    grid = sample_grid(raw.at, lower, upper, float((upper - lower).max()) / CELLS)
+    if grid.is_empty:
+        return None
+    vertices, _ = grid.surface()
     lower, upper = _extremes(raw.at, vertices, grid.spacing)
     scale = edge / float((upper - lower).max())
     centre = (lower + upper) / 2.0
@@ -57,7 +63,7 @@ def place(
 def _extremes(
     bound: Bound, vertices: NDArray[np.float64], spacing: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper corner of the solid to about spacing / 50: small grids climb from outer vertices."""
+    """Lower and upper corner of the solid to about spacing / 100: small grids climb from outer vertices."""
     lower, upper = vertices.min(axis=0), vertices.max(axis=0)
     ticks = np.linspace(-1.0, 1.0, 7)
     patch = torch.from_numpy(
@@ -72,7 +78,7 @@ def _extremes(
             at = torch.from_numpy(near[distinct][outermost]).float()
             best = sign * corner[axis]
             size = spacing
-            for _ in range(4):
+            for _ in range(5):
                 points = at[:, None] + patch * size
                 solid = bound(points.reshape(-1, 3)).reshape(points.shape[:2]) <= 0.0
                 score = torch.where(solid, sign * points[..., axis], -torch.inf)
@@ -81,5 +87,7 @@ def _extremes(
                 at = torch.where(torch.isfinite(top)[:, None], moved, at)
                 best = max(best, float(top.max()))
                 size /= 3.0
+            # Around a point inside, a ball as large as the bound is inside too.
+            best = max(best, float((sign * at[:, axis] + (-bound(at)).clamp_min(0.0)).max()))
             corner[axis] = sign * best
     return lower, upper

@@ -65,7 +65,7 @@ def superquadric(p: Tensor, q: Tensor) -> Tensor:
 
 
 def ellipsoid(p: Tensor, q: Tensor) -> Tensor:
-    """Ellipsoid of half axes q = (a, b, c): |(x/a, y/b, z/c)| - 1 over its steepest slope, 1 / min(a, b, c)."""
+    """Ellipsoid of half axes q = (a, b, c): |(x/a, y/b, z/c)| - 1, over its largest slope 1 / min(q)."""
     return (length(*(p / q[:, :3, None]).unbind(1)) - 1.0) * q[:, :3].amin(dim=1, keepdim=True)
 
 

@@ -74,17 +74,19 @@ class AnalyticShape:
         """
         if box.resolution % 4 or not torch.equal(box.pose[:3, :3].cpu(), torch.eye(3)):
             raise ValueError(
-                f"occupancy_grid takes axis-aligned boxes of 4, 8, 12, ... nodes an axis, not {box.resolution}"
+                f"occupancy_grid takes axis-aligned boxes of 4, 8, 12, ... nodes, not {box.resolution}"
             )
         start = box.to_world(box.axis()[:1].expand(3)).double().cpu().numpy()
         values = coarse_to_fine(self.bound, start, box.voxel_size, np.full(3, box.resolution))
         return torch.from_numpy(values < 0.0)
 
     def sdf(self, points: Tensor) -> Tensor:
-        """True signed distance (...) of points (..., 3): to 1e-3 within 0.05 of the surface, else about so."""
+        """True signed distance (...) of points (..., 3): to 1e-3 within 0.05 of the surface."""
         flat = points.reshape(-1, 3).detach().float().cpu()
-        sign = torch.where(self.bound(flat) < 0.0, -1.0, 1.0)
-        distance = self.index.distance(self.programs.gradient_at, flat, trust_inside=self.grid.cavity is None)
+        inside = self.bound(flat) < 0.0
+        sign = torch.where(inside, -1.0, 1.0)
+        trusted = ~inside if self.grid.cavity is not None else torch.ones_like(inside)
+        distance = self.index.distance(self.programs.gradient_at, flat, trusted=trusted)
         return (sign * distance).reshape(points.shape[:-1]).to(points)
 
     def colour(self, points: Tensor) -> Tensor:
@@ -110,7 +112,7 @@ class AnalyticShape:
         return SurfaceSamples(points=surface, normals=normals, colours=self.programs.colour_at(surface))
 
     def mesh(self, resolution: int = 128) -> Mesh:
-        """The outer surface with vertex colours: marching cubes of `resolution` cells along the longest edge."""
+        """Coloured marching-cubes mesh of the outer surface, `resolution` cells along the longest edge."""
         half = np.asarray(self.half)
         grid = sample_grid(self.programs.at, -half, half, 2.0 * float(half.max()) / resolution)
         vertices, faces = grid.surface()

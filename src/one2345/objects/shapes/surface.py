@@ -60,20 +60,17 @@ class SurfaceIndex:
     tree: cKDTree
     edge_tree: cKDTree | None
 
-    def distance(self, evaluate: BoundGradient, points: Tensor, *, trust_inside: bool) -> Tensor:
-        """Unsigned distance (n,) of points (n, 3) to the outer surface: to 1e-3 near it, else to the nearest
-        sample.
+    def distance(self, evaluate: BoundGradient, points: Tensor, *, trusted: Tensor) -> Tensor:
+        """Unsigned distance (n,) of points (n, 3) to the outer surface: to 1e-3 near it, else to a sample.
 
-        trust_inside: False where the bound inside may refer to the wall of a filled cavity.
+        trusted: (n,) bool, False where the bound may refer to the wall of a filled cavity instead.
         """
         value, gradient = evaluate(points)
         square = (gradient * gradient).sum(dim=-1).clamp_min(1e-4)
         foot = points - gradient * (value / square)[:, None]
         upper = (foot - points).norm(dim=-1)
         lower = value.abs()
-        sound = (evaluate(foot)[0].abs() < ON_SURFACE) & (upper - lower < CERTAIN)
-        if not trust_inside:
-            sound &= value > 0.0
+        sound = trusted & (evaluate(foot)[0].abs() < ON_SURFACE) & (upper - lower < CERTAIN)
         result = torch.where(sound, upper, torch.full_like(upper, torch.inf))
         open_ = (~sound).nonzero()[:, 0]
         if len(open_):
@@ -164,10 +161,10 @@ def build_index(
 def _meet(
     evaluate: BoundGradient, points: Tensor, normals: Tensor, *, spacing: float
 ) -> tuple[Tensor, Tensor]:
-    """Where the surfaces next to k = 2 or 3 samples (m, k, 3) meet: points (j, 3), j <= m, and the normals (j, k, 3).
+    """Where the surfaces next to k = 2 or 3 samples (m, k, 3) meet: points (j, 3), j <= m; normals (j, k, 3).
 
-    Their tangent planes meet next to the samples' middle; samples nearer to that point, moved onto the surface, give
-    better planes, and so on. What does not end up on the surface near where it began is dropped.
+    Their tangent planes meet next to the samples' middle; samples nearer to that point, moved to the surface,
+    give better planes, and so on. What does not end up on the surface near where it began is dropped.
     """
     middle = points.mean(dim=1)
     for shrink in (0.25, 0.25, 0.0):
