@@ -7,7 +7,7 @@ from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
 from one2345.training import AdamCosine, ReconstructionModule, TermSettings
 
-from .scenes import sphere_batch, tiny_model
+from tests.training.scenes import sphere_batch, tiny_model
 
 GEOMETRY = ("feature_net", "volume_net", "sdf_net")
 REACHES = {

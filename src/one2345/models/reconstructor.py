@@ -66,7 +66,7 @@ class ReconstructedField:
             towards.append(F.normalize(self.cameras[index].centres[:, None] - points[index], dim=-1))
         relative = view_directions(directions, torch.stack(towards))
         visible = torch.stack(seen)
-        rgb = self.blend_net(geometry, torch.stack(sampled).transpose(2, 3), relative, visible)
+        rgb = self.blend_net(geometry, torch.stack(sampled).transpose(2, 3).contiguous(), relative, visible)
         return rgb, visible.sum(1)
 
     def only(self, index: int) -> ReconstructedField:

@@ -88,7 +88,7 @@ class StepTerms:
             directions.append(rays.directions[:, 0])
             given.append(self.batch.images[index, v, :, y, x])
         rendered = self._render(Rays(origins=torch.stack(origins), directions=torch.stack(directions)), "source rays")
-        return losses.view_consistency(rendered.rgb, torch.stack(given))
+        return losses.view_consistency(rendered.rgb, torch.stack(given), rendered.hit)
 
     def _texture_consistency(self) -> Tensor:
         colour, seen = self.field.colour(self.batch.surface_points, self.batch.surface_normals)
