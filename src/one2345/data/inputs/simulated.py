@@ -62,8 +62,8 @@ class SimulatedInputs:
         chain: bool = False,
         geometry: float = 1.0,
         appearance: float = 1.0,
-        rotation: float = 3.9,
-        stretch: float = 0.039,
+        rotation: float = 4.0,
+        stretch: float = 0.04,
         shift: float = 0.0022,
         warp: float = 0.006,
         texture: float = 0.04,
@@ -162,7 +162,8 @@ def _proxy_depth(sources: PosedViews, low: Cameras) -> Tensor:
     pooled, covered = adaptive_avg_pool2d(torch.stack([far, known], 1), low.size).split(1, 1)
     seen = (covered > 0).to(covered)
     depth = extend(pooled / covered.clamp_min(1e-6) * seen, seen)[:, 0]
-    return torch.where(depth > 0, centre + scale * torch.log(depth.clamp_min(1e-30)), ball)
+    depth = torch.where(depth > 0, centre + scale * torch.log(depth.clamp_min(1e-30)), ball)
+    return avg_pool2d(depth, 3, 1, 1, count_include_pad=False)  # without steps, so that the flow doesn't fold
 
 
 def _low_passed(images: Tensor, alpha: Tensor, share: Tensor) -> Tensor:
