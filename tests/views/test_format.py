@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,8 @@ def test_same_arguments_same_bytes(tmp_path: Path, views: PosedViews, samples: S
     first, second = tree(tmp_path / "a"), tree(tmp_path / "b")
     assert first == second
     assert len(first) == 8
+    with zipfile.ZipFile(tmp_path / "a/objects/x/samples.npz") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     write_object(tmp_path / "a", "x", views=views, samples=samples, provenance={"z": 1, "a": [1, 2]})
     assert tree(tmp_path / "a") == second
 
@@ -123,6 +126,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, views: PosedViews, monkey
         write_object(tmp_path, "x", views=views)
     assert tree(tmp_path) == {}
     assert not (tmp_path / "objects" / "x").exists()
+    assert list((tmp_path / ".partial").iterdir()) == []
 
 
 @pytest.mark.parametrize(
