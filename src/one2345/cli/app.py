@@ -93,6 +93,9 @@ def execute(command: Command, argv: list[str]) -> int:
         overrides = [a for a in argv if not a.startswith("-")]
         if "--help" in flags or "-h" in flags:
             print(help_text(command.name, importlib.import_module(command.module).__doc__ or ""))
+        elif "--cfg" in argv and argv[argv.index("--cfg") + 1 :][:1] == ["job"]:
+            wanted = [a for a in overrides if a != "job"]
+            print(OmegaConf.to_yaml(configure(command, wanted)), end="")
         elif flags:
             _through_hydra(command, flags, argv)
         else:

@@ -27,6 +27,6 @@ def help_text(name: str, docstring: str) -> str:
     lines += [
         "",
         "Paths and texts need no quoting beyond the shell's. -m runs every combination of key=a,b",
-        "(paths: key=[a,b]). --cfg job --resolve prints the configuration instead of running.",
+        "(paths: key=[a,b]). --cfg job prints the configuration instead of running.",
     ]
     return "\n".join(lines)

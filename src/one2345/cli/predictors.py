@@ -80,7 +80,7 @@ def measure(
     groups: dict[str, tuple[str, ...]] = {}
     records: list[ObjectRecord] = []
     for name, module in data.items():
-        suffix = f" ({name})" if len(data) > 1 else ""
+        suffix = f" {name}" if len(data) > 1 else ""
         dataset = module.dataset("test")
         records = records or dataset.records()[: settings.get("objects")]
 

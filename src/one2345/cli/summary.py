@@ -26,7 +26,10 @@ def summary_box(title: str, paths: Mapping[str, Path]) -> None:
     for name, path in paths.items():
         if path.exists():
             listing.add_row(Text(name, style="bold"), Text(relative(path), overflow="fold"))
-    Console().print(Panel(listing, title=title, expand=False))
+    console = Console()
+    if not console.is_terminal:  # a log has no width at which paths would have to break
+        console.width = 500
+    console.print(Panel(listing, title=title, expand=False))
 
 
 def show_messages() -> None:

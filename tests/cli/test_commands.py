@@ -1,0 +1,82 @@
+"""prepare, train, evaluate as a user runs them, at the smallest sizes."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+AWKWARD = "it's, (a) [b] = ü"
+
+
+def command(name: str, *argv: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"one2345.cli.{name}", *argv],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    cwd = tmp_path_factory.mktemp("prepared")
+    command(
+        "prepare", "source=shapes", "source.train=2", "source.val=2", "source.test=1", "render.size=64",
+        f"out={AWKWARD}/o", "workers=1", cwd=cwd,
+    )  # fmt: skip
+    return cwd / AWKWARD / "o"
+
+
+def steps(folder: Path) -> list[int]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return sorted({int(row["step"]) for row in csv.DictReader(file)})
+
+
+def test_train_continue_evaluate(prepared, tmp_path):
+    argv = [
+        "debug=limit",
+        "resume=auto",
+        "run.overwrite=false",
+        "data=folder",
+        f"data.root={prepared}",
+        "run.id=a",
+    ]
+    command("train", *argv, "scale.steps=2", cwd=tmp_path)
+    folder = tmp_path / "experiments" / "runs" / "debug_limit" / "a"
+    assert steps(folder)[-1] <= 2
+    output = command("train", *argv, "scale.steps=4", cwd=tmp_path)
+    assert "continuing" in output
+    assert "scale.steps: 2 -> 4" in output
+    assert steps(folder)[0] == 0
+    assert steps(folder)[-1] >= 3
+    for file in ("config.json", "checkpoints/last.ckpt", "evaluation/report.html", "evaluation/summary.json"):
+        assert (folder / file).is_file(), file
+    assert list((folder / "evaluation" / "meshes" / "network").glob("*.glb"))
+    assert list((folder / "previews").glob("*.png"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["experiments"]
+
+    command(
+        "evaluate", f"ckpt={folder}", "data=folder", f"data.root={prepared}", "extractor.resolution=48",
+        "evaluate.inputs=[exact,simulated]", "out=results, 1", cwd=tmp_path,
+    )  # fmt: skip
+    summary = json.loads((tmp_path / "results, 1" / "summary.json").read_text())
+    assert {"network exact", "network simulated", "visual hull exact"} <= set(summary["predictors"])
+
+
+def test_two_processes_share_one_run_folder(prepared, tmp_path):
+    command(
+        "train", "debug=limit", "data=folder", f"data.root={prepared}", "trainer=ddp", "trainer.devices=2",
+        "trainer.accelerator=cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["experiments"]
+    runs = list((tmp_path / "experiments" / "runs").glob("*/*"))
+    assert len(runs) == 1
+    assert steps(runs[0])[-1] >= 3
