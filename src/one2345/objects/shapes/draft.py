@@ -93,7 +93,10 @@ class Draft:
             height = size * self.uniform(0.12, 0.8)
             given |= {"kind": "extrusion", "params": (height, *outlines.polygon(self.generator, size * 0.9))}
         if given["kind"] in ("box", "superquadric", "extrusion", "cylinder") and self.chance(0.25):
-            given |= self.deformation(size)
+            changed = self.deformation(size)
+            if given["kind"] == "cylinder":
+                changed.pop("twist", None)
+            given |= changed
         return Part(**(given | changes))
 
     def deformation(self, size: float) -> dict[str, float]:

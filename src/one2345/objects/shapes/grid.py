@@ -18,7 +18,7 @@ BLOCK = 4
 CHUNK = 1 << 18
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShapeGrid:
     """Nodes at origin + spacing * index.
 

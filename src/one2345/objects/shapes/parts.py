@@ -13,7 +13,7 @@ from one2345.objects.shapes.textures import Texture
 OPERATIONS = ("union", "smooth_union", "subtraction")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One step of a CSG program. Lengths are in program units; order of application: fold, pose, twist,
     taper, primitive, rounding, shell, cut; then the operation with everything before.

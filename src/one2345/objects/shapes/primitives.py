@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 # Keeps square roots differentiable at 0; shifts a surface by 1e-7 at most.
 TINY = 1e-14

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from one2345.objects.shapes import primitives, textures
 from one2345.objects.shapes.parts import Part
-
-Tensor = torch.Tensor
 
 # Points per evaluation where memory is to be bounded.
 CHUNK = 1 << 17
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placement:
     """Where a program lies in the world: world = (rotation @ program - centre) * scale."""
 
@@ -26,7 +25,7 @@ class Placement:
     scale: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Group:
     """Parts at one step of several programs that are alike: same primitive, modifiers and operation."""
 

@@ -12,8 +12,6 @@ from one2345.objects.shading import shade
 from one2345.objects.shapes.program import Programs
 from one2345.objects.shapes.tracing import trace
 
-Tensor = torch.Tensor
-
 # The tracer stops a little before the surface; a last step along the ray is at most this long (world units).
 LAST_STEP = 1e-3
 

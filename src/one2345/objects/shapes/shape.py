@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from one2345.geometry import Box, Cameras, Mesh
 from one2345.objects.base import Render, SurfaceSamples
@@ -19,10 +20,8 @@ from one2345.objects.shapes.render import render_programs
 from one2345.objects.shapes.surface import SurfaceIndex, build_index, onto_surface
 from one2345.seeding import numpy_rng
 
-Tensor = torch.Tensor
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AnalyticShape:
     """A program of parts, placed in the world. Questions are answered on the CPU; `render_shapes` takes any
     device.

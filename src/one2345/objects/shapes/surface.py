@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from torch import Tensor
 
-Tensor = torch.Tensor
 # Bound (n,) and gradient (n, 3) at points (n, 3).
 BoundGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -48,7 +48,7 @@ def onto_surface(
     return points, torch.nn.functional.normalize(gradient, dim=-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SurfaceIndex:
     """Samples of the outer surface: faces (n, 3) with normals; edges (m, 3) with tangents, 0 at corners."""
 

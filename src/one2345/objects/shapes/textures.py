@@ -13,7 +13,7 @@ WAVES = 6
 DETAILS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Texture:
     """Pattern of a part, in the part's local frame and program units.
 

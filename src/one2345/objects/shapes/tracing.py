@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from one2345.objects.shapes.program import Programs
-
-Tensor = torch.Tensor
 
 # World units. A ray has arrived when the bound is below ARRIVED, a hundredth of a pixel at 256 px and radius
 # 1.2.
