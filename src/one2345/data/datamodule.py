@@ -74,13 +74,14 @@ class ReconstructionDataModule(L.LightningDataModule):
             if value < 1:
                 raise InputError(f"data.{name}={value}: must be at least 1")
         self.source, self.recipe = source, recipe if recipe is not None else Recipe()
-        self.root = Path(root) if root is not None else self._default_root()
+        self.root = Path(root).expanduser() if root is not None else self._default_root()
         self.sizes = sizes if sizes is not None else SceneSizes()
         self.inputs = inputs
         self.eval_inputs = eval_inputs if eval_inputs is not None else inputs
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.wanted = None if ids is None else [str(i) for i in ids]
         self.test_split = test_split
+        self._splits: dict[str, str | None] = {}
         self.samples_per_epoch = samples_per_epoch
         self.seed, self.cache_mb = seed, cache_mb
         self.num_workers, self.prepare_workers, self.progress = num_workers, prepare_workers, progress
@@ -176,13 +177,14 @@ class ReconstructionDataModule(L.LightningDataModule):
         )
 
     def _stored_split(self, present: list[str], wanted: str) -> list[str]:
-        splits = {id: self._split_of(id) for id in present}
-        if not any(splits.values()):
+        if not any(self._split_of(id) for id in present):
             return [] if wanted == "val" else present
-        return [id for id in present if splits[id] == wanted]
+        return [id for id in present if self._split_of(id) == wanted]
 
     def _split_of(self, id: str) -> str | None:
-        return load_json(object_folder(self.root, id) / "object.json").get("split")
+        if id not in self._splits:
+            self._splits[id] = load_json(object_folder(self.root, id) / "object.json").get("split")
+        return self._splits[id]
 
     def _known_splits(self, present: list[str]) -> str:
         if self.source is not None:

@@ -10,6 +10,8 @@ import errno
 import json
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -225,7 +227,16 @@ def _drain(
 
 
 def _start_worker() -> None:
+    """One thread each; Ctrl-C is the parent's to handle, and a worker without parent ends."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> str | None:

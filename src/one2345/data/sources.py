@@ -150,7 +150,7 @@ class FolderSource:
         if labels not in QUALITIES:
             raise InputError(f"source.labels={labels!r}: use one of {', '.join(QUALITIES)}")
         self._labels, self._antialias = labels, antialias
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise InputError(f"source.root={self.root}: there is no such folder")
         self._wanted = None if ids is None else [str(i) for i in ids]
