@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,3 +107,13 @@ def test_config_node_is_a_constructor_call(name: str, tmp_path: Path) -> None:
     made = {c.__name__: c for c in (ExactInputs, SimulatedInputs, PredictedInputs)}[kind](**node)
     if name == "simulated":  # the config repeats the calibrated defaults
         assert made.amplitudes == SimulatedInputs().amplitudes and made.lowpass == SimulatedInputs().lowpass
+
+
+def test_recorded_calibration_is_of_the_present_defaults_and_meets_its_target() -> None:
+    file = Path(__file__).parents[2] / "experiments" / "simulated_inputs" / "results.json"
+    results = json.loads(file.read_text())
+    defaults = {k: v.default for k, v in inspect.signature(SimulatedInputs).parameters.items()}
+    assert results["defaults"] == defaults
+    target, found = results["config"]["target"], results["pool"]["rig"]
+    assert abs(found["psnr"] - target["psnr"]) <= target["psnr_tolerance"]
+    assert abs(found["mask_iou"] - target["mask_iou"]) <= target["mask_iou_tolerance"]
