@@ -33,6 +33,7 @@ def arrives(override: Override) -> object:
 @example("trailing backslash\\")
 @example("\\\\'\\${other}\\")
 @example("")
+@example("backslash, then a line break\\\n")
 @example("'quoted'")
 @example("a,b")
 @example("true")

@@ -182,9 +182,8 @@ def _continue_or_begin(config: Config) -> None:
     if checkpoint is None or run_folder.global_rank() != 0:
         return
     stored = run_folder.stored_config(checkpoint.parent.parent)
-    changed = run_folder.differences(
-        *({k: v for k, v in c.items() if k not in ("run", "resume")} for c in (stored or config, config))
-    )
+    before, now = ({**c, "run": None, "resume": None} for c in (stored or config, config))
+    changed = run_folder.differences(before, now)
     if other := [line for line in changed if line.startswith("model.")]:
         raise InputError(
             f"{checkpoint} belongs to another model ({'; '.join(other[:3])}); "

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -52,9 +52,8 @@ def compose(name: str, overrides: list[str]) -> Composed:
         raise InputError(_diagnose(name, parsed, error)) from error
     _check_types(name, parsed, config)
     hydra = config.hydra
-    choices = {
-        k: v for k, v in OmegaConf.to_container(hydra.runtime.choices).items() if not k.startswith("hydra/")
-    }
+    chosen = cast("dict[str, Any]", OmegaConf.to_container(hydra.runtime.choices))
+    choices = {group: option for group, option in chosen.items() if not group.startswith("hydra/")}
     launcher = hydra.runtime.choices.get("hydra/launcher", "basic")
     with open_dict(config):
         del config["hydra"]
@@ -64,14 +63,12 @@ def compose(name: str, overrides: list[str]) -> Composed:
 def to_plain(config: DictConfig) -> dict[str, Any]:
     """All interpolations resolved, as dictionaries, lists, texts, numbers, booleans and None."""
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
         if isinstance(error, MissingMandatoryValue):
             raise InputError(f"{key} is not given; it has no default: {key}=...") from error
         raise InputError(f"key {key!r}: {one_line(error)}") from error
-    assert isinstance(plain, dict)
-    return plain
 
 
 def groups() -> dict[str, list[str]]:

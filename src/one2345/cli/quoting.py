@@ -35,7 +35,7 @@ TEXT_KEYS = frozenset(
 MAPPING_KEYS = frozenset({"meshes"})
 
 _OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
-_BACKSLASHES_THEN_QUOTE = re.compile(r"(\\*)('|$)")
+_BACKSLASHES_THEN_QUOTE = re.compile(r"(\\*)('|\Z)")
 _BACKSLASHES_THEN_DOLLAR = re.compile(r"(\\*)\$\{")
 _ENTRY = re.compile(r"(?:^|,)\s*([A-Za-z_][\w-]*)\s*:\s*")
 
