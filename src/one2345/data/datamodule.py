@@ -1,10 +1,11 @@
-"""The LightningDataModule: finds or prepares the objects, and serves them to any number of ranks."""
+"""The LightningDataModule: finds or prepares the objects, and serves batches of them to any number of ranks."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from torch.utils.data import DataLoader
@@ -13,7 +14,7 @@ from one2345.errors import InputError
 from one2345.views import SCHEMA_NAME, list_objects, object_folder, read_dataset
 from one2345.views.schema import load_json
 
-from .batch import SceneBatch, collate
+from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
 from .prepare import PrepareSummary, dataset_description, prepare_objects, read_quarantine
@@ -142,17 +143,17 @@ class ReconstructionDataModule(L.LightningDataModule):
             cache_mb=self.cache_mb / max(1, self.num_workers),
         )
 
-    def train_dataloader(self) -> DataLoader[SceneBatch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         return self._loader(self.dataset("train"), train=True)
 
-    def val_dataloader(self) -> DataLoader[SceneBatch] | list[DataLoader[SceneBatch]]:
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         data = self.dataset("val")
         return self._loader(data, train=False) if len(data) else []
 
-    def test_dataloader(self) -> DataLoader[SceneBatch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         return self._loader(self.dataset("test"), train=False)
 
-    def _loader(self, data: ViewsDataset, *, train: bool) -> DataLoader[SceneBatch]:
+    def _loader(self, data: ViewsDataset, *, train: bool) -> DataLoader[Any]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         size = self.batch_size if train else self.eval_batch_size
         sampler = ObjectSampler(

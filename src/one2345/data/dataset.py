@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -185,11 +186,11 @@ class ViewsDataset(Dataset[Scene]):
         depth = torch.stack([item.depth[v] for v in views]) if record.has_depth else None
         return draw_rays(rgba, depth, record.cameras[views], self.sizes.rays, generator=generator)
 
-    def _truth(self, item: CachedObject, samples: Samples) -> dict[str, object]:
+    def _truth(self, item: CachedObject, samples: Samples) -> dict[str, Any]:
         record, sizes = item.record, self.sizes
         seen, held_out = self._targets(record)
         ordered = held_out + seen + record.indices("stage1")
-        truth: dict[str, object] = {"occupancy_64": samples.occupancy.get(64)}
+        truth: dict[str, Any] = {"occupancy_64": samples.occupancy.get(64)}
         views = ordered[: sizes.targets]
         if views:
             images, masks = item.images(views)

@@ -43,10 +43,10 @@ def observe(item: Object3D, *, recipe: Recipe, split: str | None, exact: bool = 
 
 
 def _views(item: Object3D, recipe: Recipe, elevation: float) -> PosedViews:
-    planned = recipe.plan.views(elevation)
+    planned = recipe.view_plan.views(elevation)
     low, high = recipe.elevation
     size = recipe.size
-    cameras = [recipe.plan.cameras(elevation, size)]
+    cameras = [recipe.view_plan.cameras(elevation, size)]
     for k in range(recipe.targets):
         rng = numpy_rng(recipe.seed, "target", item.id, k)
         cameras.append(

@@ -251,7 +251,7 @@ def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> str | None:
             id,
             views=seen.views,
             samples=seen.samples,
-            sources=tuple(recipe.plan.sources),
+            sources=tuple(recipe.view_plan.sources),
             provenance={**loaded.provenance, "elevation": seen.elevation, "seed": recipe.seed},
             flags=loaded.flags,
             split=split,

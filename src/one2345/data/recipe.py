@@ -74,6 +74,11 @@ class Recipe:
         if not -90 <= low <= high <= 90:
             raise InputError(f"elevation={list(self.elevation)}: must be [low, high] within [-90, 90]")
 
+    @property
+    def view_plan(self) -> ViewPlan:
+        """The plan itself, where `plan` may be a name."""
+        return load_plan(self.plan) if isinstance(self.plan, str) else self.plan
+
     def sizes(self, split: str | None) -> SampleSizes:
         """Sample sizes of an object of `split`."""
         return self.train_samples if split == "train" else self.eval_samples

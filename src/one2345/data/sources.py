@@ -16,7 +16,7 @@ from one2345.objects import Object3D
 from one2345.seeding import numpy_rng
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-GENERATOR = 1
+GENERATOR = 2
 """Raised whenever `random_shape` gives other shapes, so that old data are told from new."""
 
 QUALITIES = ("exact", "approximate", "unreliable")
@@ -155,7 +155,8 @@ class FolderSource:
             raise InputError(f"source.root={self.root}: there is no such folder")
         self._wanted = None if ids is None else [str(i) for i in ids]
         self._where = {str(k): str(v) for k, v in (where or {}).items()}
-        self._subset, self._limit, self._val_fraction, self._up = subset, limit, val_fraction, up
+        self._subset, self._limit, self._val_fraction = subset, limit, val_fraction
+        self._up: Literal["auto", "y", "z"] = up
         if not self._rows:
             raise InputError(f"source.root={self.root}: no objects are left by ids, where and subset")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,8 +76,8 @@ def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Non
         Image.fromarray(pixels).save(file, format="PNG", compress_level=_COMPRESSION)
 
 
-def read_png(path: Path, *, mode: str, size: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Pixels of a PNG that must have `mode` ('RGBA', 'I;16', 'RGB') and `size` (h, w).
+def read_png(path: Path, *, mode: str, size: tuple[int, int]) -> NDArray[Any]:
+    """uint8 or uint16 pixels of a PNG that must have `mode` ('RGBA', 'I;16', 'RGB') and `size` (h, w).
 
     Raises InputError naming the file when it is missing, damaged, truncated, or of another mode or size.
     """

@@ -23,7 +23,7 @@ _ROTATION_TOLERANCE = 1e-3
 @cache
 def object_validator() -> Draft202012Validator:
     """Validator of object.json, from the schema file beside this module."""
-    schema = json.loads(files(__package__).joinpath("object.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(files("one2345.views").joinpath("object.schema.json").read_text(encoding="utf-8"))
     return Draft202012Validator(schema)
 
 
