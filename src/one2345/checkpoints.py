@@ -58,10 +58,14 @@ def find_checkpoint(path: str | Path) -> Path:
             folder = file / "checkpoints" if (file / "checkpoints").is_dir() else file
             found = [folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()]
             if not found:
-                raise CheckpointError(f"{file}: no best.ckpt or last.ckpt in this folder or in its checkpoints/")
+                raise CheckpointError(
+                    f"{file}: no best.ckpt or last.ckpt in this folder or in its checkpoints/"
+                )
             file = found[0]
     if not file.is_file():
-        raise CheckpointError(f"{file}: no such checkpoint; give a .ckpt, a .safetensors, a run folder or 'pretrained'")
+        raise CheckpointError(
+            f"{file}: no such checkpoint; give a .ckpt, a .safetensors, a run folder or 'pretrained'"
+        )
     return file
 
 
@@ -95,16 +99,22 @@ def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{file}: damaged, or holds more than tensors and plain values ({reason})") from error
+        raise CheckpointError(
+            f"{file}: damaged, or holds more than tensors and plain values ({reason})"
+        ) from error
     record = content.get(KEY) if isinstance(content, dict) else None
-    _check_format(record.get("format") if isinstance(record, dict) else None, file)
+    if not isinstance(record, dict):
+        record = {}
+    _check_format(record.get("format"), file)
     state = {n.removeprefix(PREFIX): t for n, t in content["state_dict"].items() if n.startswith(PREFIX)}
     return state, record
 
 
 def _check_format(found: object, file: Path) -> None:
     if found != FORMAT:
-        raise CheckpointError(f"{file}: not weights of this project's reconstruction network (format {found!r})")
+        raise CheckpointError(
+            f"{file}: not weights of this project's reconstruction network (format {found!r})"
+        )
 
 
 def _load_state(model: Reconstructor, state: Mapping[str, Tensor], file: Path) -> None:

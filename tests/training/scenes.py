@@ -59,7 +59,9 @@ def sphere_batch(*, objects: int = 1, seed: int = 0, rays: int = 96) -> SceneBat
         t=t[chosen],
     )
     points = torch.stack([torch.rand(256, 3, generator=g) - 0.5 for g in draws])
-    normals = torch.nn.functional.normalize(torch.stack([torch.randn(64, 3, generator=g) for g in draws]), dim=-1)
+    normals = torch.nn.functional.normalize(
+        torch.stack([torch.randn(64, 3, generator=g) for g in draws]), dim=-1
+    )
     target = Cameras.stack([pool] * objects)
     seen = sphere_hits(camera_rays(target), TRUE_RADIUS)
     nodes = evaluation_box(64).nodes()

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from tests.training.scenes import sphere_batch, tiny_model
 
 from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
 from one2345.training import AdamCosine, ReconstructionModule, TermSettings
-
-from tests.training.scenes import sphere_batch, tiny_model
 
 GEOMETRY = ("feature_net", "volume_net", "sdf_net")
 REACHES = {

@@ -5,15 +5,16 @@ Our own convention is in `cameras`; every function here maps to or from it and i
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .cameras import spherical
 
-Array = TypeVar("Array", Tensor, np.ndarray)
+Array = TypeVar("Array", Tensor, "NDArray[Any]")
 
 Y_UP_FROM_Z_UP = np.array(
     [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -23,14 +24,19 @@ Y_UP_FROM_Z_UP = np.array(
 
 def y_up_from_z_up(points: Array) -> Array:
     """World (..., 3) to the y-up axes of GLB, OBJ and PLY: (x, y, z) -> (x, z, -y)."""
-    x, y, z = points[..., 0], points[..., 1], points[..., 2]
-    return torch.stack([x, z, -y], -1) if isinstance(points, Tensor) else np.stack([x, z, -y], -1)
+    return _rotated(points, Y_UP_FROM_Z_UP[:3, :3])
 
 
 def z_up_from_y_up(points: Array) -> Array:
     """Inverse of `y_up_from_z_up`: (x, y, z) -> (x, -z, y)."""
-    x, y, z = points[..., 0], points[..., 1], points[..., 2]
-    return torch.stack([x, -z, y], -1) if isinstance(points, Tensor) else np.stack([x, -z, y], -1)
+    return _rotated(points, Y_UP_FROM_Z_UP[:3, :3].T)
+
+
+def _rotated(points: Array, rotation: NDArray[np.float64]) -> Array:
+    """rotation (3, 3) applied to points (..., 3) of either kind, exactly: its entries are 0 and +-1."""
+    if isinstance(points, Tensor):
+        return points @ torch.from_numpy(rotation.T.copy()).to(points)
+    return points @ rotation.T.astype(points.dtype)
 
 
 def opencv_from_opengl(c2w: Tensor) -> Tensor:

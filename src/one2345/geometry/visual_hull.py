@@ -33,7 +33,8 @@ def mask_distance(masks: Tensor) -> Tensor:
         elif mask.all():
             result[index] = -far
         else:
-            outer, inner = distance_transform_edt(~mask), distance_transform_edt(mask)
+            outer = np.asarray(distance_transform_edt(~mask))
+            inner = np.asarray(distance_transform_edt(mask))
             result[index] = np.where(mask, 0.5 - inner, outer - 0.5)
     return torch.from_numpy(result).to(masks.device)
 

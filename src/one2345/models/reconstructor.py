@@ -141,7 +141,9 @@ class Reconstructor(nn.Module):
             cameras=cameras,
         )
 
-    def _cost_volume(self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
+    def _cost_volume(
+        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras
+    ) -> tuple[Tensor, Tensor]:
         """One object's cost volume (c, n, n, n) and the hull's signed distance at its nodes (n, n, n)."""
         points = nodes.reshape(-1, 3)
         with torch.no_grad():

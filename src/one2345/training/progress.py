@@ -45,5 +45,6 @@ class ProgressLines(Callback):
         rate = (trainer.global_step - first) / max(now - begun, 1e-9)
         left = (trainer.max_steps - trainer.global_step) / max(rate, 1e-9)
         values = [f"{k} {float(v):.4f}" for k in SHOWN if (v := trainer.callback_metrics.get(k)) is not None]
-        remaining = str(timedelta(seconds=round(left)))
-        return f"step {trainer.global_step}/{trainer.max_steps}  {'  '.join(values)}  {rate:.2f} steps/s  left {remaining}"
+        remaining = timedelta(seconds=round(left))
+        shown = "  ".join([*values, f"{rate:.2f} steps/s", f"left {remaining}"])
+        return f"step {trainer.global_step}/{trainer.max_steps}  {shown}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -24,7 +24,7 @@ class TermSettings:
     term steps to the surface. source_rays: rays per object of the view consistency term.
     """
 
-    render: RenderSettings = RenderSettings()
+    render: RenderSettings = field(default_factory=RenderSettings)
     truncation: float = 0.1
     uniform_points: int = 1024
     spread: float = 0.02
@@ -39,7 +39,13 @@ class StepTerms:
     """
 
     def __init__(
-        self, field: ReconstructedField, batch: SceneBatch, *, inv_s: Tensor, anneal: float, settings: TermSettings
+        self,
+        field: ReconstructedField,
+        batch: SceneBatch,
+        *,
+        inv_s: Tensor,
+        anneal: float,
+        settings: TermSettings,
     ) -> None:
         self.field, self.batch, self.inv_s, self.anneal, self.settings = field, batch, inv_s, anneal, settings
 
@@ -87,7 +93,9 @@ class StepTerms:
             origins.append(rays.origins[:, 0])
             directions.append(rays.directions[:, 0])
             given.append(self.batch.images[index, v, :, y, x])
-        rendered = self._render(Rays(origins=torch.stack(origins), directions=torch.stack(directions)), "source rays")
+        rendered = self._render(
+            Rays(origins=torch.stack(origins), directions=torch.stack(directions)), "source rays"
+        )
         return losses.view_consistency(rendered.rgb, torch.stack(given), rendered.hit)
 
     def _texture_consistency(self) -> Tensor:
@@ -117,5 +125,7 @@ class StepTerms:
 
     def _random(self, stream: str, *shape: int) -> Tensor:
         """Uniform numbers (b, *shape) in [0, 1), each object's from its own stream."""
-        drawn = torch.stack([torch.rand(*shape, generator=torch_rng(seed, stream)) for seed in self.batch.seeds])
+        drawn = torch.stack(
+            [torch.rand(*shape, generator=torch_rng(seed, stream)) for seed in self.batch.seeds]
+        )
         return drawn.to(self.batch.images)
