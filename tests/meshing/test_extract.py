@@ -80,7 +80,9 @@ def test_breach_is_found_logged_and_repaired(caplog):
 
 def test_piece_in_skipped_blocks_is_found_by_probes_and_followed(caplog):
     with caplog.at_level(logging.WARNING, "one2345.meshing"):
-        fine, stats = extract_with_stats(_hidden, Box(), resolution=128, lipschitz=1.0, probes=100000)
+        fine, stats = extract_with_stats(
+            _hidden, Box(), resolution=128, coarse=4, lipschitz=1.0, probes=100000
+        )
     dense = extract(_hidden, Box(), resolution=128, dense=True)
     assert np.array_equal(fine.vertices, dense.vertices)
     assert stats.widened > 0

@@ -7,7 +7,7 @@ from .prediction import FAILURES, Prediction, Predictor
 from .protocol import EvaluationProtocol
 from .report import print_table
 from .summary import Row, Statistic, Summary
-from .truth import Truth, draw, evaluate_mesh, sample_mesh
+from .truth import Truth, by_azimuth, draw, evaluate_mesh, sample_mesh
 
 __all__ = [
     "FAILURES",
@@ -20,6 +20,7 @@ __all__ = [
     "Summary",
     "Truth",
     "VisualHull",
+    "by_azimuth",
     "draw",
     "evaluate",
     "evaluate_mesh",

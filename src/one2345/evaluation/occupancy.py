@@ -77,15 +77,16 @@ def is_closed(mesh: Mesh) -> bool:
 
 
 def _beside_surface(mesh: Mesh, box: Box) -> NDArray[np.bool_]:
-    """Nodes that may be an end of a lattice edge which a triangle crosses: those in the box of each triangle,
-    rounded outwards to whole cells. Large triangles are split first."""
+    """Nodes that hold every crossing of a lattice edge with the surface between themselves: of an edge that a
+    triangle crosses at p the upper end, which is p rounded up. These lie in the triangle's box, its corners
+    rounded up. Large triangles are split first."""
     n = box.resolution
     near = np.zeros((n, n, n), bool)
     triangles = (mesh.triangles / box.half_edge + 1) * (n / 2) - 0.5
     while len(triangles):
         extent = np.ptp(triangles, axis=1).max(1)
         small = triangles[extent <= _MAX_SPAN]
-        low = np.floor(small.min(1)).astype(np.int64)
+        low = np.ceil(small.min(1)).astype(np.int64)
         high = np.ceil(small.max(1)).astype(np.int64)
         span = int((high - low).max(initial=-1)) + 1
         for offset in np.ndindex(span, span, span):

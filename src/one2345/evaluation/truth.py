@@ -44,8 +44,7 @@ class Truth:
         chosen = record.indices("target") or record.source_indices()
         views = record.views(chosen, depth=record.has_depth, normals=record.has_normals) if chosen else None
         if views is not None:
-            x, y = views.cameras.centres[:, 0], views.cameras.centres[:, 1]
-            views = views[torch.argsort(torch.atan2(x, -y) % (2 * torch.pi), stable=True)]
+            views = views[by_azimuth(views.cameras)]
         return Truth(
             id=record.id,
             points=samples.surface_points.numpy(),
@@ -62,6 +61,12 @@ class Truth:
         surface = obj.sample_surface(points, seed=key(seed, obj.id))
         grids = {r: (obj.sdf(evaluation_box(r).nodes()) <= 0).numpy() for r in resolutions}
         return Truth(obj.id, surface.points.numpy(), surface.normals.numpy(), grids)
+
+
+def by_azimuth(cameras: Cameras) -> torch.Tensor:
+    """(v,) the order in which `Truth` keeps its views: by azimuth from 0, file order among equals."""
+    x, y = cameras.centres[:, 0], cameras.centres[:, 1]
+    return torch.argsort(torch.atan2(x, -y) % (2 * torch.pi), stable=True)
 
 
 @dataclass(frozen=True)

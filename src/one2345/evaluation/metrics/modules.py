@@ -22,7 +22,7 @@ from .volume import volume_iou
 
 
 class ObjectMean(PerObjectMetric):
-    """Mean over objects of numbers that were computed elsewhere: `update(object_id, *values)`, as `columns`."""
+    """Mean over objects of numbers computed elsewhere: `update(object_id, *values)`, one per column."""
 
     def update(self, object_id: str, *values: float) -> None:
         self.add(object_id, values)
