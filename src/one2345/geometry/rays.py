@@ -24,6 +24,7 @@ class Rays:
 
 def pixel_rays(cameras: Cameras, pixels: Tensor) -> Rays:
     """Rays (..., r, 3) of cameras (...) through pixel positions (..., r, 2) as (u, v), pixel centres at +0.5."""
+    pixels = pixels.to(cameras.K)
     homogeneous = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
     camera_space = homogeneous @ torch.linalg.inv(cameras.K).mT
     directions = torch.nn.functional.normalize(camera_space @ cameras.c2w[..., :3, :3].mT, dim=-1)

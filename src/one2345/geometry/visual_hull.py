@@ -36,7 +36,7 @@ def mask_distance(masks: Tensor) -> Tensor:
             outer = np.asarray(distance_transform_edt(~mask))
             inner = np.asarray(distance_transform_edt(mask))
             result[index] = np.where(mask, 0.5 - inner, outer - 0.5)
-    return torch.from_numpy(result).to(masks.device)
+    return torch.from_numpy(result).to(masks)
 
 
 def cone_distances(points_world: Tensor, distances: Tensor, cameras: Cameras) -> Tensor:

@@ -71,6 +71,8 @@ class ReconstructionModule(pl.LightningModule):
         return total
 
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
+        if batch.occupancy_64 is None:
+            raise ValueError(f"validation needs occupancy_64, {', '.join(batch.ids)} came without")
         field = self.field(batch)
         truth = batch.occupancy_64.flatten(1)
         points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
@@ -83,6 +85,10 @@ class ReconstructionModule(pl.LightningModule):
 
     def _psnr(self, field: ReconstructedField, batch: SceneBatch, size: int = 64) -> Tensor:
         """Mean over the objects of the PSNR, in dB, of one unseen view at reduced size."""
+        if batch.target_cameras is None or batch.target_images is None:
+            raise ValueError(
+                f"validation needs target views, {', '.join(batch.ids)} came without: set targets above 0"
+            )
         cameras = batch.target_cameras[:, :1].resized((size, size))
         inv_s = float(self.model.variance())
         rendered = render_views(field, cameras, field.box, inv_s=inv_s, settings=self.terms.render).rgb[:, 0]

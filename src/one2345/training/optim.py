@@ -32,8 +32,9 @@ class AdamCosine:
     def __call__(
         self, parameters: Iterable[nn.Parameter], total_steps: int
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        first, second = self.betas
         optimizer = torch.optim.AdamW(
-            list(parameters), lr=self.lr, betas=tuple(self.betas), weight_decay=self.weight_decay
+            list(parameters), lr=self.lr, betas=(first, second), weight_decay=self.weight_decay
         )
         return optimizer, torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.factor(step, total_steps)

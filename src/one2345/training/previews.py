@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..data.batch import SceneBatch
 from ..errors import EmptySurfaceError
 from ..geometry import orbit_cameras
 from ..meshing import extract
+from ..models import ReconstructedField
 from ..objects import MeshObject
 from ..rendering import RenderSettings, render_views
+from .module import ReconstructionModule
 
 Picture = NDArray[np.uint8]
 
@@ -59,30 +63,38 @@ class PreviewPanels(Callback):
 
     @torch.no_grad()
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: SceneBatch, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         if batch_idx or not trainer.is_global_zero or trainer.sanity_checking:
             return
-        field = pl_module.field(batch).only(0)
-        panel = self.panel(field, batch, float(pl_module.model.variance()))
+        module = cast(ReconstructionModule, pl_module)  # Lightning knows only its base class
+        field = module.field(batch).only(0)
+        panel = self.panel(field, batch, float(module.model.variance()))
         self.folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(panel).save(self.folder / f"step-{trainer.global_step:07d}-{batch.ids[0]}.png")
         for logger in trainer.loggers:
             _log_image(logger, f"preview/{batch.ids[0]}", panel, trainer.global_step)
 
-    def panel(self, field: object, batch: object, inv_s: float) -> Picture:
+    def panel(self, field: ReconstructedField, batch: SceneBatch, inv_s: float) -> Picture:
         """The picture (h, w, 3) of one object."""
+        if batch.target_cameras is None or batch.target_images is None:
+            raise ValueError(
+                f"previews need target views, {', '.join(batch.ids)} came without: set targets above 0"
+            )
         resize = lambda x: torch.nn.functional.interpolate(x, (self.size, self.size), mode="area")  # noqa: E731
         cameras = batch.target_cameras[0][:2].resized((self.size, self.size))
         seen = render_views(
             field, cameras, field.box, inv_s=max(inv_s, 64.0), settings=RenderSettings(coarse=32, fine=32)
         )
         truth = resize(batch.target_images[0, :2])
-        depth = torch.nn.functional.interpolate(batch.target_depth[0, :2, None], (self.size, self.size))[:, 0]
+        compared = [seen.rgb, truth, depth_picture(seen.depth)]
+        if batch.target_depth is not None:
+            depth = torch.nn.functional.interpolate(batch.target_depth[0, :2, None], (self.size, self.size))
+            compared.append(depth_picture(depth[:, 0]))
         rows = [
             row(resize(batch.images[0])),
-            row(torch.cat([seen.rgb, truth, depth_picture(seen.depth), depth_picture(depth)])),
+            row(torch.cat(compared)),
             row(normal_picture(seen.normal)),
         ]
         try:
@@ -96,10 +108,10 @@ class PreviewPanels(Callback):
         return stack_rows([*rows, row(normal_picture(rendered.normal))])
 
 
-def _log_image(logger: object, name: str, picture: Picture, step: int) -> None:
+def _log_image(logger: Any, name: str, picture: Picture, step: int) -> None:
     """Hand a picture to those loggers that take pictures."""
     experiment = getattr(logger, "experiment", None)
     if hasattr(logger, "log_image"):
         logger.log_image(key=name, images=[picture], step=step)
-    elif hasattr(experiment, "add_image"):
+    elif experiment is not None and hasattr(experiment, "add_image"):
         experiment.add_image(name, picture, step, dataformats="HWC")

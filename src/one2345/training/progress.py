@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
 SHOWN = ("loss/total", "val/iou", "val/hull_iou")
 
@@ -18,13 +18,20 @@ def progress_callback(*, every_seconds: float = 15.0) -> Callback:
     return RichProgressBar(leave=False) if sys.stdout.isatty() else ProgressLines(every_seconds=every_seconds)
 
 
-class ProgressLines(Callback):
+class ProgressLines(ProgressBar):
     """Prints step, losses, speed and remaining time every so many seconds, from rank zero."""
 
     def __init__(self, *, every_seconds: float = 15.0) -> None:
+        super().__init__()
         self.every_seconds = every_seconds
         self._start = (0.0, 0)
         self._last = 0.0
+
+    def disable(self) -> None:
+        """Called by the Trainer on the other ranks, which print nothing anyway."""
+
+    def enable(self) -> None:
+        """Part of the interface of progress bars."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = (time.monotonic(), trainer.global_step)

@@ -182,7 +182,8 @@ def _inverse(flow: Tensor) -> Tensor:
 
     Both in image coordinates.
     """
-    here = _identity(*flow.shape[-2:], flow)
+    height, width = flow.shape[-2:]
+    here = _identity(height, width, flow)
     offset = -flow
     for _ in range(3):
         there = here + offset.permute(0, 2, 3, 1)

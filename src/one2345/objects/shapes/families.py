@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -138,9 +140,10 @@ def furniture(draft: Draft) -> list[Part]:
     inset = np.array([x - leg - 0.02, y - leg - 0.02, 0.0])
     four = (True, True, False)
     if style == "box":
-        lean = {"taper": draft.uniform(-0.4, 0.0), "taper_height": height} if draft.chance(0.4) else {}
-        params = (leg, leg, height)
-        parts.append(Part("box", params, position=_at(inset), fold=four, texture=other, **lean))
+        legs = Part("box", (leg, leg, height), position=_at(inset), fold=four, texture=other)
+        if draft.chance(0.4):
+            legs = replace(legs, taper=draft.uniform(-0.4, 0.0), taper_height=height)
+        parts.append(legs)
     elif style == "cylinder":
         slope = np.array([draft.uniform(-0.2, 0.1), draft.uniform(-0.2, 0.1), 1.0])
         turn = towards(slope / np.linalg.norm(slope))
@@ -202,9 +205,9 @@ def creature(draft: Draft) -> list[Part]:
         turn = towards(axis / np.linalg.norm(axis))
         style = draft.pick(["limb", "wing", "wheel", "any"], [4, 2, 1.5, 2])
         fold = (True, draft.chance(0.4), False)
-        joined = (
-            {"operation": "smooth_union", "blend": blend} if draft.chance(0.6) else {"operation": "union"}
-        )
+        joined: dict[str, Any] = {"operation": "union"}  # fields of Part
+        if draft.chance(0.6):
+            joined = {"operation": "smooth_union", "blend": blend}
         texture = draft.texture(0.25)
         if style == "limb":
             params = (draft.uniform(0.04, 0.1), draft.uniform(0.15, 0.32))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from one2345.objects.shapes.draft import Draft, about_z
 from one2345.objects.shapes.families import FAMILIES
+from one2345.objects.shapes.grid import components
 from one2345.objects.shapes.placing import place
 from one2345.objects.shapes.shape import AnalyticShape
 from one2345.seeding import numpy_rng
@@ -56,6 +56,6 @@ def _sound(shape: AnalyticShape) -> bool:
     count = int(solid.sum())
     if count * shape.grid.spacing**3 < MIN_VOLUME:
         return False
-    pieces, number = ndimage.label(solid, np.ones((3, 3, 3), dtype=bool))
+    pieces, number = components(solid, np.ones((3, 3, 3), dtype=bool))
     sizes = np.bincount(pieces.ravel(), minlength=number + 1)[1:]
     return bool(sizes.max() >= MIN_MAIN_SHARE * count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def sample_grid(
     cavity = _cavities(bound, origin, spacing, values) if fill else None
     if cavity is not None:
         values = np.where(cavity & (values > 0.0), -values, values)
-        cavity = ndimage.binary_dilation(cavity, np.ones((3, 3, 3), dtype=bool)) & (values < 0.0)
+        wider = np.asarray(ndimage.binary_dilation(cavity, np.ones((3, 3, 3), dtype=bool)), dtype=bool)
+        cavity = wider & (values < 0.0)
     return ShapeGrid(origin=origin, spacing=spacing, values=values, cavity=cavity)
 
 
@@ -103,6 +105,17 @@ def coarse_to_fine(
     return np.ascontiguousarray(cells.reshape(nx * BLOCK, ny * BLOCK, nz * BLOCK).numpy())
 
 
+def components(
+    mask: NDArray[np.bool_], structure: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int32], int]:
+    """Connected components of a mask: labels from 1 (0 where the mask is False) and their number.
+
+    structure: (3, 3, 3) bool, which neighbours hang together; by default those that share a face.
+    """
+    # scipy has no types, and returns the number alone where it is given an array for the labels.
+    return cast("tuple[NDArray[np.int32], int]", ndimage.label(mask, structure))
+
+
 def _cavities(
     bound: Bound, origin: NDArray[np.float64], spacing: float, values: NDArray[np.float32]
 ) -> NDArray[np.bool_] | None:
@@ -118,7 +131,7 @@ def _cavities(
     if not hidden.any():
         return None
     sealed = free & ~_reached(free, np.ones((3, 3, 3), dtype=bool))
-    groups, count = ndimage.label(hidden & ~sealed)
+    groups, count = components(hidden & ~sealed)
     if count:
         widest = ndimage.maximum(values, groups, np.arange(1, count + 1))
         wide = np.concatenate([[False], np.asarray(widest) >= spacing])[groups]
@@ -137,5 +150,5 @@ def _cavities(
 
 def _reached(free: NDArray[np.bool_], structure: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Free nodes connected to the outside of the grid."""
-    labels, _ = ndimage.label(np.pad(free, 1, constant_values=True), structure)
+    labels, _ = components(np.pad(free, 1, constant_values=True), structure)
     return (labels == labels[0, 0, 0])[1:-1, 1:-1, 1:-1]

@@ -55,9 +55,13 @@ def place(
         values=grid.values * np.float32(scale),
         cavity=grid.cavity,
     )
-    placement = Placement(rotation=turn, centre=tuple(float(x) for x in centre), scale=scale)
-    half = tuple(float(x) for x in (upper - lower) / 2.0 * scale)
+    placement = Placement(rotation=turn, centre=_triple(centre), scale=scale)
+    half = _triple((upper - lower) / 2.0 * scale)
     return AnalyticShape(id=id, parts=tuple(parts), placement=placement, half=half, grid=world)
+
+
+def _triple(vector: NDArray[np.float64]) -> tuple[float, float, float]:
+    return (float(vector[0]), float(vector[1]), float(vector[2]))
 
 
 def _extremes(

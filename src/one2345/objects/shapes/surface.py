@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 # Bound (n,) and gradient (n, 3) at points (n, 3).
@@ -57,8 +57,8 @@ class SurfaceIndex:
     edge_points: Tensor
     edge_tangents: Tensor
     spacing: float
-    tree: cKDTree
-    edge_tree: cKDTree | None
+    tree: KDTree
+    edge_tree: KDTree | None
 
     def distance(self, evaluate: BoundGradient, points: Tensor, *, trusted: Tensor) -> Tensor:
         """Unsigned distance (n,) of points (n, 3) to the outer surface: to 1e-3 near it, else to a sample.
@@ -153,8 +153,8 @@ def build_index(
         edge_points=sharp,
         edge_tangents=tangents,
         spacing=spacing,
-        tree=cKDTree(points.numpy(), balanced_tree=False, compact_nodes=False),
-        edge_tree=cKDTree(sharp.numpy()) if len(sharp) >= EDGE_NEIGHBOURS else None,
+        tree=KDTree(points.numpy(), balanced_tree=False, compact_nodes=False),
+        edge_tree=KDTree(sharp.numpy()) if len(sharp) >= EDGE_NEIGHBOURS else None,
     )
 
 

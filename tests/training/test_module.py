@@ -1,0 +1,159 @@
+"""One process with a whole batch against parts of it, checkpoints, schedule."""
+
+import math
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tests.training.scenes import sphere_batch, tiny_model
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from one2345.checkpoints import load_reconstructor, save_release
+from one2345.errors import CheckpointError
+from one2345.losses import WeightedLosses
+from one2345.rendering import RenderSettings
+from one2345.training import AdamCosine, ReconstructionModule, TermSettings
+
+TINY = {
+    "_target_": "one2345.models.Reconstructor",
+    "resolution": 16,
+    "hull_range": 0.25,
+    "feature_net": {"_target_": "one2345.models.FeatureNet", "channels": [8, 8, 16], "out_channels": [4, 8]},
+    "volume_net": {"_target_": "one2345.models.VolumeNet", "in_channels": 19, "channels": [8, 8, 16, 16]},
+    "sdf_net": {"_target_": "one2345.models.SdfNet", "latent_channels": 9, "hidden": 32, "octaves": 3},
+    "blend_net": {
+        "_target_": "one2345.models.BlendNet",
+        "geometry_channels": 9,
+        "feature_channels": 4,
+        "hidden": 16,
+        "width": 8,
+        "logit_hidden": [8, 8],
+    },
+    "variance": {"_target_": "one2345.rendering.Variance", "init": 0.35},
+}
+
+
+def _module() -> ReconstructionModule:
+    loss = WeightedLosses(
+        colour=1.0, mask=0.5, depth=0.5, eikonal=0.1, sparsity=0.1, sdf=5.0, texture_consistency=1.0,
+        view_consistency=1.0, mesh_regularisation=1.0,
+    )  # fmt: skip
+    settings = TermSettings(render=RenderSettings(coarse=8, fine=8), uniform_points=64, source_rays=32)
+    return ReconstructionModule(
+        model=tiny_model(), loss=loss, optim=AdamCosine(lr=1e-3, warmup=2), terms=settings, model_config=TINY
+    )
+
+
+class _Loss(torch.nn.Module):
+    def __init__(self, module: ReconstructionModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: object) -> torch.Tensor:
+        return self.module.losses(batch, 0)[0]
+
+
+def _rank(rank: int, address: str, out: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
+    wrapped = DistributedDataParallel(_Loss(_module().double()))
+    wrapped(sphere_batch(objects=1, seed=rank).to(torch.float64)).backward()
+    if rank == 0:
+        torch.save({n: p.grad for n, p in wrapped.module.module.named_parameters()}, out)
+    dist.destroy_process_group()
+
+
+def test_two_processes_with_half_the_batch_give_the_gradients_of_one(tmp_path: Path) -> None:
+    module = _module().double()
+    module.losses(sphere_batch(objects=2).to(torch.float64), 0)[0].backward()
+    mp.spawn(_rank, args=(str(tmp_path / "store"), str(tmp_path / "grads.pt")), nprocs=2)
+    found = torch.load(tmp_path / "grads.pt")
+    for name, parameter in module.named_parameters():
+        # A softmax ignores the bias of its logits: its gradient is 0 but for rounding.
+        assert (found[name] - parameter.grad).norm() < 1e-5 * parameter.grad.norm() + 1e-15, name
+
+
+def test_a_batch_is_the_mean_of_its_objects() -> None:
+    module = _module()
+    together, _ = module.losses(sphere_batch(objects=2), 0)
+    apart = [module.losses(sphere_batch(objects=1, seed=s), 0)[0] for s in (0, 1)]
+    assert torch.allclose(together, sum(apart) / 2, rtol=1e-5)
+
+
+def test_schedule() -> None:
+    optim = AdamCosine(lr=1.0, floor=0.1, warmup=4)
+    assert optim.factor(0, 100) == pytest.approx(1 / 5)
+    assert optim.factor(50, 100) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
+    assert optim.factor(100, 100) == optim.factor(500, 100) == pytest.approx(0.1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that Lightning wrote after three steps."""
+    folder = tmp_path_factory.mktemp("run")
+    trainer = pl.Trainer(
+        max_steps=3, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=folder, enable_checkpointing=False,
+    )  # fmt: skip
+    loader = DataLoader([sphere_batch()] * 3, batch_size=None)
+    trainer.fit(_module(), loader)
+    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+def test_checkpoint_and_release_give_the_same_network(trained: Path, tmp_path: Path) -> None:
+    batch = sphere_batch()
+    model, record = load_reconstructor(trained)
+    save_release(tmp_path / "w.safetensors", model, record)
+    again, _ = load_reconstructor(tmp_path / "w.safetensors")
+    points = torch.rand(1, 50, 3) - 0.5
+    a, b = (m(batch.images, batch.masks, batch.cameras).sdf(points) for m in (model, again))
+    assert torch.equal(a, b) and record["model"] == TINY and not model.training
+
+
+def test_bad_checkpoints_are_named(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_reconstructor(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt or last\.ckpt"):
+        load_reconstructor(tmp_path)
+    whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
+    torn = tmp_path / "torn.ckpt"
+    torn.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"torn\.ckpt: damaged"):
+        load_reconstructor(torn)
+    content = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": content["state_dict"]}, foreign)
+    with pytest.raises(CheckpointError, match="not weights of this project"):
+        load_reconstructor(foreign)
+    content["one2345"]["model"]["sdf_net"]["hidden"] = 48
+    torch.save(content, foreign)
+    with pytest.raises(CheckpointError, match=r"another model: .*sdf_net"):
+        load_reconstructor(foreign)
+
+
+def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Hostile:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (marker,))
+
+    file = tmp_path / "hostile.ckpt"
+    torch.save({"state_dict": {}, "x": Hostile()}, file)
+    with pytest.raises(CheckpointError, match="more than tensors"):
+        load_reconstructor(file)
+    torch.save(
+        {
+            "state_dict": {},
+            "one2345": {"format": "one2345-reconstructor/1", "model": {"_target_": "os.system"}},
+        },
+        file,
+    )
+    with pytest.raises(CheckpointError, match=r"os\.system"):
+        load_reconstructor(file)
+    assert not marker.exists()
