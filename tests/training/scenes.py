@@ -2,28 +2,39 @@
 
 import torch
 
+from one2345.build import build
 from one2345.data.batch import SceneBatch, TargetRays
 from one2345.geometry import Cameras, Rays, camera_rays, evaluation_box, load_plan, orbit_cameras, z_per_t
-from one2345.models import BlendNet, FeatureNet, Reconstructor, SdfNet, VolumeNet
-from one2345.rendering import Variance
+from one2345.models import Reconstructor
 from one2345.seeding import torch_rng
 
 SIZE, HULL_RADIUS, TRUE_RADIUS = 32, 0.34, 0.22
 RED, GREEN = torch.tensor([0.9, 0.2, 0.1]), torch.tensor([0.1, 0.8, 0.2])
 
 
-def tiny_model(*, seed: int = 0, resolution: int = 16) -> Reconstructor:
+TINY = {
+    "_target_": "one2345.models.Reconstructor",
+    "resolution": 16,
+    "hull_range": 0.25,
+    "feature_net": {"_target_": "one2345.models.FeatureNet", "channels": [8, 8, 16], "out_channels": [4, 8]},
+    "volume_net": {"_target_": "one2345.models.VolumeNet", "in_channels": 19, "channels": [8, 8, 16, 16]},
+    "sdf_net": {"_target_": "one2345.models.SdfNet", "latent_channels": 9, "hidden": 32, "octaves": 3},
+    "blend_net": {
+        "_target_": "one2345.models.BlendNet",
+        "geometry_channels": 9,
+        "feature_channels": 4,
+        "hidden": 16,
+        "width": 8,
+        "logit_hidden": [8, 8],
+    },
+    "variance": {"_target_": "one2345.rendering.Variance", "init": 0.35},
+}
+
+
+def tiny_model(*, seed: int = 0) -> Reconstructor:
     """The base network, narrow and coarse; its last layer is perturbed so that every weight has a gradient."""
     torch.manual_seed(seed)
-    model = Reconstructor(
-        resolution=resolution,
-        hull_range=0.25,
-        feature_net=FeatureNet(channels=(8, 8, 16), out_channels=(4, 8)),
-        volume_net=VolumeNet(in_channels=19, channels=(8, 8, 16, 16)),
-        sdf_net=SdfNet(latent_channels=9, hidden=32, octaves=3),
-        blend_net=BlendNet(geometry_channels=9, feature_channels=4, hidden=16, width=8, logit_hidden=(8, 8)),
-        variance=Variance(init=0.35),
-    )
+    model = build(TINY)
     torch.nn.init.normal_(model.sdf_net.layer2.weight, 0.0, 0.02)
     return model
 

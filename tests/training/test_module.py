@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tests.training.scenes import sphere_batch, tiny_model
+from tests.training.scenes import TINY, sphere_batch, tiny_model
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -17,24 +17,6 @@ from one2345.errors import CheckpointError
 from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
 from one2345.training import AdamCosine, ReconstructionModule, TermSettings
-
-TINY = {
-    "_target_": "one2345.models.Reconstructor",
-    "resolution": 16,
-    "hull_range": 0.25,
-    "feature_net": {"_target_": "one2345.models.FeatureNet", "channels": [8, 8, 16], "out_channels": [4, 8]},
-    "volume_net": {"_target_": "one2345.models.VolumeNet", "in_channels": 19, "channels": [8, 8, 16, 16]},
-    "sdf_net": {"_target_": "one2345.models.SdfNet", "latent_channels": 9, "hidden": 32, "octaves": 3},
-    "blend_net": {
-        "_target_": "one2345.models.BlendNet",
-        "geometry_channels": 9,
-        "feature_channels": 4,
-        "hidden": 16,
-        "width": 8,
-        "logit_hidden": [8, 8],
-    },
-    "variance": {"_target_": "one2345.rendering.Variance", "init": 0.35},
-}
 
 
 def _module() -> ReconstructionModule:

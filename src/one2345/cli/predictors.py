@@ -9,7 +9,15 @@ import torch
 
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.progress import Progress
-from one2345.evaluation import EvaluationProtocol, Prediction, Predictor, Summary, evaluate, visual_hulls
+from one2345.evaluation import (
+    EvaluationProtocol,
+    Prediction,
+    Predictor,
+    Summary,
+    by_azimuth,
+    evaluate,
+    visual_hulls,
+)
 from one2345.geometry import Cameras
 from one2345.meshing import Extractor
 from one2345.models import Reconstructor
@@ -44,16 +52,11 @@ class Network:
         )
         images = None
         if self.render is not None and (targets := record.indices("target")):
-            cameras = _in_truth_order(record.cameras[targets]).to(self.device)
+            cameras = record.cameras[targets]
+            cameras = cameras[by_azimuth(cameras)].to(self.device)
             inv_s = float(self.model.variance())
             images = render_views(field, cameras, field.box, inv_s=inv_s, settings=self.render).rgb.cpu()
         return Prediction(mesh=mesh, images=images, inputs=views.images.cpu(), note=f"{len(views)} views")
-
-
-def _in_truth_order(cameras: Cameras) -> Cameras:
-    """By azimuth, as `evaluation.Truth` orders its views."""
-    x, y = cameras.centres[:, 0], cameras.centres[:, 1]
-    return cameras[torch.argsort(torch.atan2(x, -y) % (2 * torch.pi), stable=True)]
 
 
 def pick_device(name: str) -> torch.device:
@@ -82,7 +85,10 @@ def measure(
     for name, module in data.items():
         suffix = f" {name}" if len(data) > 1 else ""
         dataset = module.dataset("test")
-        records = records or dataset.records()[: settings.get("objects")]
+        if not records:
+            records = dataset.records()[: settings.get("objects")]
+            for record in records:
+                record.check()  # a damaged file is the user's to mend, not a method's failure
 
         def inputs(record: ObjectRecord, dataset: Any = dataset) -> PosedViews:
             return dataset.sources(record.id)
