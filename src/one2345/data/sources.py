@@ -16,7 +16,7 @@ from one2345.objects import Object3D
 from one2345.seeding import numpy_rng
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-GENERATOR = 2
+GENERATOR = 3
 """Raised whenever `random_shape` gives other shapes, so that old data are told from new."""
 
 QUALITIES = ("exact", "approximate", "unreliable")

@@ -13,8 +13,8 @@ from one2345.objects.shapes import outlines
 from one2345.objects.shapes.draft import FORWARD, SIDEWAYS, Draft, about_z, towards
 from one2345.objects.shapes.parts import Part
 
-# Half thickness of thin plates, walls and rods: about 0.01 to 0.025 in the world.
-THIN = (0.018, 0.042)
+# Half thickness of thin plates, walls and rods: about 0.015 to 0.035 in the world.
+THIN = (0.03, 0.06)
 
 
 def _at(vector: np.ndarray) -> tuple[float, float, float]:
@@ -265,12 +265,12 @@ def single(draft: Draft) -> list[Part]:
 
 
 FAMILIES: dict[Callable[[Draft], list[Part]], float] = {
-    cluster: 0.25,
-    carved: 0.15,
-    vessel: 0.13,
-    shell: 0.13,
-    furniture: 0.12,
-    creature: 0.13,
-    frame: 0.06,
-    single: 0.03,
+    cluster: 0.32,
+    carved: 0.2,
+    vessel: 0.08,
+    shell: 0.06,
+    furniture: 0.1,
+    creature: 0.16,
+    frame: 0.03,
+    single: 0.05,
 }
