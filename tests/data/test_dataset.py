@@ -14,7 +14,7 @@ from one2345.data.cache import ObjectCache
 from one2345.data.pixels import draw_rays
 from one2345.errors import InputError
 from one2345.geometry import Cameras, orbit_cameras, project
-from one2345.views import list_objects, object_folder, read_object
+from one2345.views import ObjectRecord, list_objects, object_folder, read_object
 
 SIZES = SceneSizes(views=8, rays=64, sdf_points=50, surface_points=20, targets=2)
 
@@ -156,19 +156,34 @@ def test_held_out_views_give_no_rays_and_come_first_in_validation(balls: Path) -
     sizes = replace(SIZES, rays=4000, held_out=2, targets=2)
     record = read_object(object_folder(balls, "ball-1"))
     held = record.cameras[[9, 10]].centres
-    origins = dataset(balls, sizes=sizes)[1].rays.origins.unique(dim=0)
-    assert len(origins) == 9
-    assert (torch.cdist(origins, held) > 1e-3).all()
+    assert seen_from(dataset(balls, sizes=sizes)[1].rays, record) == {"t0"}
     scene = dataset(balls, sizes=sizes, train=False)[1]
     assert torch.equal(scene.target_cameras.centres, held)
     with pytest.raises(InputError, match="held_out=4, but there are 3"):
         dataset(balls, sizes=replace(SIZES, held_out=4))[0]
 
 
+def test_rays_come_from_views_that_the_network_is_not_given(balls: Path) -> None:
+    data = dataset(balls, sizes=replace(SIZES, rays=4000))
+    assert seen_from(data[0].rays, data.record("ball-0")) == {"t0", "t1", "t2"}
+
+
+def test_without_free_targets_rays_come_from_every_exact_render(balls: Path) -> None:
+    data = dataset(balls, sizes=replace(SIZES, rays=4000, held_out=3))
+    assert seen_from(data[0].rays, data.record("ball-0")) == {f"s{k}" for k in range(8)}
+
+
+def seen_from(rays: TargetRays, record: ObjectRecord) -> set[str]:
+    """Names of the views in which the rays begin."""
+    distance = torch.cdist(rays.origins.unique(dim=0), record.cameras.centres)
+    assert (distance.amin(1) < 1e-5).all()
+    return {record.names[int(i)] for i in distance.argmin(1)}
+
+
 def test_rays_can_be_limited_to_some_views_of_an_example(balls: Path) -> None:
-    data = dataset(balls, sizes=replace(SIZES, ray_views=3))
+    data = dataset(balls, sizes=replace(SIZES, ray_views=2))
     counts = [len(data[Draw(0, e, 0)].rays.origins.unique(dim=0)) for e in range(3)]
-    assert counts == [3, 3, 3]
+    assert counts == [2, 2, 2]
 
 
 def test_inputs_see_the_true_sources_and_the_key(balls: Path) -> None:

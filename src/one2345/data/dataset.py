@@ -27,9 +27,10 @@ class SceneSizes:
     """How much of an object one example holds.
 
     views: source views, None for all (training draws them, evaluation spreads them evenly). rays, sdf_points,
-    surface_points: counts. ray_views: exact renders that the rays of one example come from, None for all.
-    targets: views to compare renders with (validation). held_out: the last so many target views give
-    no rays in training and are the first to be compared with in validation.
+    surface_points: counts. ray_views: views that the rays of one example come from, None for all that may
+    give rays: target views, which a network is never given as sources, so that it can't copy the pixel; where
+    none are left, every exact render. targets: views to compare renders with (validation). held_out: the last
+    so many target views give no rays in training and are the first to be compared with in validation.
     """
 
     views: int | None = 8
@@ -173,14 +174,15 @@ class ViewsDataset(Dataset[Scene]):
 
     def _rays(self, item: CachedObject, parts: tuple) -> TargetRays:
         record = item.record
-        views = record.indices("stage1") + self._targets(record)[0]
+        seen, held_out = self._targets(record)
+        views = seen or [view for view in range(len(record)) if view not in held_out]
         generator = torch_rng(*parts, "rays")
         limit = self.sizes.ray_views
         if limit is not None and limit < len(views):
             order = torch.randperm(len(views), generator=generator)[:limit].sort().values
             views = [views[int(i)] for i in order]
         if not views:
-            raise InputError(f"{record.folder}: there are neither stage1 nor target views to draw rays from")
+            raise InputError(f"{record.folder}: every view is held out, so there is none to draw rays from")
         item.load(views, depth=record.has_depth)
         rgba = torch.stack([item.rgba[v] for v in views])
         depth = torch.stack([item.depth[v] for v in views]) if record.has_depth else None
