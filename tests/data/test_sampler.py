@@ -72,15 +72,18 @@ def test_few_objects_are_repeated_with_other_draws() -> None:
     assert len(list(ObjectSampler(Numbers(1), seed=0, shuffle=True, batch=4))) == 4
 
 
-def test_evaluation_deals_each_object_once_without_padding() -> None:
-    ranks = [list(ObjectSampler(Numbers(7), seed=0, shuffle=False, rank=rank, world=3)) for rank in range(3)]
-    assert [len(r) for r in ranks] == [3, 2, 2]
-    assert sorted(draw for r in ranks for draw in r) == [Draw(i, 0, 0) for i in range(7)]
-    assert [len(ObjectSampler(Numbers(7), seed=0, shuffle=False, rank=r, world=3)) for r in range(3)] == [
-        3,
-        2,
-        2,
-    ]
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 20), world=st.integers(1, 6), size=st.integers(1, 3))
+def test_evaluation_deals_every_object_and_every_rank_the_same_number_of_batches(
+    count: int, world: int, size: int
+) -> None:
+    samplers = [ObjectSampler(Numbers(count), seed=0, shuffle=False, rank=r, world=world) for r in range(world)]
+    ranks = [list(sampler) for sampler in samplers]
+    assert len({len(list(BatchSampler(s, size, drop_last=False))) for s in samplers}) == 1
+    assert [len(r) for r in ranks] == [len(s) for s in samplers] == [-(-count // world)] * world
+    dealt = [draw for turn in zip(*ranks, strict=True) for draw in turn]
+    assert dealt[:count] == [Draw(i, 0, 0) for i in range(count)]
+    assert len(dealt) < count + world
 
 
 def test_what_cannot_be_dealt_is_refused() -> None:

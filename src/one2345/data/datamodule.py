@@ -65,7 +65,6 @@ class ReconstructionDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.prepare_data_per_node = False
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer validation objects than ranks
         if root is None and source is None:
             raise InputError(
                 "data.root is not given; it is the folder that prepare.py wrote (data=shapes needs none)"

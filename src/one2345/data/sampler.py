@@ -28,8 +28,10 @@ class ObjectSampler(DistributedSampler):
     see, together, the batches that one rank with batches of B sees.
 
     samples: draws per epoch over all ranks; None: each object once, or one global batch if that is more.
-    batch: global batch size; the draws are cut to a multiple of it. shuffle=False deals each object exactly
-    once, without padding, so that ranks may differ by one (evaluation).
+    batch: global batch size; the draws are cut to a multiple of it. shuffle=False (evaluation) deals each
+    object once, in order; where the ranks don't divide their number, the first ones are dealt again, so that
+    every rank has the same number and no collective waits for a rank that is done. Metrics keyed by object
+    count each once.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class ObjectSampler(DistributedSampler):
         if shuffle:
             self.total = max((samples or count) // batch, 1) * batch
         else:
-            self.total = count
+            self.total = -(-count // world) * world
 
     def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
         if not self.shuffle:
-            yield from (Draw(i, 0, 0) for i in range(self.rank, self.total, self.num_replicas))
+            yield from (Draw(i % self.count, 0, 0) for i in range(self.rank, self.total, self.num_replicas))
             return
         repeat, order = -1, torch.empty(0)
         for position in range(self.total):
