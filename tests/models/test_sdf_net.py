@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from one2345.errors import InputError
 from one2345.geometry import Box, orbit
 from one2345.models import FeatureVolume, SdfNet
 
@@ -29,8 +30,7 @@ def _points() -> torch.Tensor:
     return torch.rand(2, 50, 3, generator=generator, dtype=torch.float64) * 1.4 - 0.7
 
 
-@pytest.mark.parametrize("prior", [True, False])
-@pytest.mark.parametrize("activation", ["silu", "softplus"])
+@pytest.mark.parametrize(("prior", "activation"), [(True, "silu"), (True, "softplus"), (False, "softplus")])
 def test_explicit_gradient_equals_autograd(prior: bool, activation: str) -> None:
     net, volume = _net(prior=prior, activation=activation), _volume(5)
     points = _points().requires_grad_()
@@ -101,3 +101,8 @@ def test_lookup_is_linear_interpolation() -> None:
     beyond = torch.tensor([[[9.0, 0.0, 0.0]]])
     edge = torch.tensor([[[0.5 - box.voxel_size / 2, 0.0, 0.0]]])
     assert torch.allclose(volume.lookup(beyond), volume.lookup(edge))
+
+
+def test_a_sphere_needs_softplus() -> None:
+    with pytest.raises(InputError, match="softplus"):
+        SdfNet(latent_channels=4, prior=False, activation="silu")

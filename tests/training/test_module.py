@@ -4,19 +4,32 @@ import math
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 from tests.training.scenes import TINY, sphere_batch, tiny_model
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from one2345.checkpoints import load_reconstructor, save_release
+from one2345.data.batch import SceneBatch
 from one2345.errors import CheckpointError
+from one2345.geometry import evaluation_box
 from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
-from one2345.training import AdamCosine, ReconstructionModule, TermSettings
+from one2345.training import (
+    AdamCosine,
+    LastCheckpoint,
+    PreviewPanels,
+    ProgressLines,
+    ReconstructionModule,
+    TermSettings,
+    ThroughputMeter,
+)
 
 
 def _module() -> ReconstructionModule:
@@ -71,6 +84,77 @@ def test_schedule() -> None:
     assert optim.factor(0, 100) == pytest.approx(1 / 5)
     assert optim.factor(50, 100) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
     assert optim.factor(100, 100) == optim.factor(500, 100) == pytest.approx(0.1)
+
+
+def test_autocast_changes_little() -> None:
+    """Under bf16 the networks run in bf16 and everything about distances in float32."""
+    module = _module()
+    batch = sphere_batch()
+    full, _ = module.losses(batch, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, _ = module.losses(batch, 0)
+    half.backward()
+    assert half.dtype == torch.float32 and torch.allclose(full, half, rtol=0.05)
+
+
+class _Scenes(torch.utils.data.Dataset):
+    """One scene per index, the same one at every third."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> SceneBatch:
+        return sphere_batch(seed=index % 3)
+
+
+def _fit(folder: Path, steps: int, **options: object) -> tuple[pl.Trainer, ReconstructionModule]:
+    callbacks = [
+        LastCheckpoint(folder=str(folder / "checkpoints"), every_steps=2),
+        PreviewPanels(folder=str(folder / "previews"), size=32, resolution=24, views=3),
+        ThroughputMeter(window=1),
+        ProgressLines(every_seconds=0.0),
+    ]
+    trainer = pl.Trainer(
+        max_steps=steps, accelerator="cpu", logger=CSVLogger(folder, name="", version=""), val_check_interval=2,
+        check_val_every_n_epoch=None, num_sanity_val_steps=0, enable_model_summary=False, log_every_n_steps=1,
+        default_root_dir=folder, enable_checkpointing=False, callbacks=callbacks, **options,
+    )  # fmt: skip
+    module = _module()
+    loader = DataLoader(_Scenes(), batch_size=None)
+    trainer.fit(module, loader, loader)
+    return trainer, module
+
+
+def test_a_short_run_leaves_checkpoint_previews_and_metrics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _fit(tmp_path, 3)
+    folder = tmp_path / "checkpoints"
+    assert [f.name for f in folder.iterdir()] == ["last.ckpt"]
+    assert (
+        torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
+    )  # not only the multiple of 2
+    (panel,) = (tmp_path / "previews").iterdir()
+    picture = np.asarray(Image.open(panel))
+    assert panel.name == "step-0000002-sphere-0.png" and picture.std() > 10
+    metrics = (tmp_path / "metrics.csv").read_text()
+    for name in ("val/iou", "val/hull_iou", "val/psnr", "loss/total", "speed/objects_per_second"):
+        assert name in metrics.splitlines()[0]
+    assert "step 3/3" in capsys.readouterr().out
+
+
+def test_validation_counts_each_object_once(tmp_path: Path) -> None:
+    """Six batches hold three objects twice: the mean is that of three."""
+    trainer, module = _fit(tmp_path, 2)
+    module.eval()
+    scores = []
+    with torch.no_grad():
+        for seed in range(3):
+            batch = sphere_batch(seed=seed)
+            points = evaluation_box(64).nodes().reshape(1, -1, 3)
+            inside, truth = module.field(batch).sdf(points) < 0, batch.occupancy_64.flatten(1)
+            scores.append(float((inside & truth).sum() / (inside | truth).sum()))
+    assert float(trainer.callback_metrics["val/iou"]) == pytest.approx(sum(scores) / 3, abs=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -123,16 +123,20 @@ class Reconstructor(nn.Module):
         inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
         fine, middle, _ = self.feature_net(inputs.contiguous(memory_format=torch.channels_last))
         middle = middle.unflatten(0, (batch, views))
-        colour_maps = torch.cat([images.flatten(0, 1), fine], 1).unflatten(0, (batch, views))
+        colour_maps = torch.cat([images.flatten(0, 1), fine.to(images.dtype)], 1).unflatten(0, (batch, views))
 
-        nodes = self.box.nodes().to(images)
         volumes, hulls = [], []
-        for index in range(batch):
-            volume, hull = self._cost_volume(middle[index], masks[index], nodes, cameras[index])
-            volumes.append(volume)
-            hulls.append(hull)
+        with torch.autocast(images.device.type, enabled=False):
+            nodes = self.box.nodes().to(images)
+            for index in range(batch):
+                features = middle[index].to(images.dtype)
+                volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index])
+                volumes.append(volume)
+                hulls.append(hull)
         latent = self.volume_net(torch.stack(volumes))
-        values = torch.cat([latent.permute(0, 2, 3, 4, 1), torch.stack(hulls)[..., None]], -1)
+        values = torch.cat(
+            [latent.permute(0, 2, 3, 4, 1).to(images.dtype), torch.stack(hulls)[..., None]], -1
+        )
         return ReconstructedField(
             sdf_net=self.sdf_net,
             blend_net=self.blend_net,

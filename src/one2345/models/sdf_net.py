@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import InputError
 from .volume_lookup import FeatureVolume
 
 Activation = Literal["softplus", "silu"]
@@ -20,8 +21,8 @@ class SdfNet(nn.Module):
     latent_channels: of the feature volume; with `prior` its last channel is a signed distance to start
     from (the soft visual hull): it feeds the MLP like the others, and is added to the output, whose
     last layer starts at zero, so that the untrained field is the prior itself.
-    Without `prior` the initialisation is geometric: a sphere of `radius` box half edges (Atzmon and
-    Lipman, arXiv 1911.10414; the variant of NeuS, arXiv 2106.10689).
+    Without `prior` (activation=softplus only) the initialisation is geometric: a sphere of `radius` box half
+    edges (Atzmon and Lipman, arXiv 1911.10414; the variant of NeuS, arXiv 2106.10689).
     The latent enters again at every layer but the first, as in SparseNeuS (arXiv 2206.05737).
     """
 
@@ -36,6 +37,10 @@ class SdfNet(nn.Module):
         radius: float = 0.5,
     ) -> None:
         super().__init__()
+        if not prior and activation != "softplus":
+            raise InputError(
+                f"sdf_net: prior=false needs activation=softplus to start from a sphere, not {activation}"
+            )
         self.prior = prior
         self.octaves = octaves
         self.activation: Activation = activation

@@ -1,5 +1,6 @@
 """Lightning glue: the module, its loss terms, the optimiser and the callbacks."""
 
+from .last_checkpoint import LastCheckpoint
 from .meters import ThroughputMeter
 from .module import ReconstructionModule
 from .optim import AdamCosine
@@ -9,6 +10,7 @@ from .terms import StepTerms, TermSettings
 
 __all__ = [
     "AdamCosine",
+    "LastCheckpoint",
     "PreviewPanels",
     "ProgressLines",
     "ReconstructionModule",

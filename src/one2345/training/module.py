@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..checkpoints import KEY, training_record
 from ..data.batch import SceneBatch
+from ..evaluation.metrics import ObjectMean
 from ..geometry import evaluation_box
 from ..losses import WeightedLosses
 from ..models import ReconstructedField, Reconstructor
@@ -42,6 +43,7 @@ class ReconstructionModule(pl.LightningModule):
         self.optim = optim
         self.terms = terms or TermSettings()
         self.anneal_steps = anneal_steps
+        self.scores = ObjectMean(("iou", "hull_iou", "psnr"))
         self.model_config = model_config
 
     def field(self, batch: SceneBatch) -> ReconstructedField:
@@ -54,14 +56,18 @@ class ReconstructionModule(pl.LightningModule):
 
     def losses(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss () and its unweighted terms at a step."""
-        terms = StepTerms(
-            self.field(batch),
-            batch,
-            inv_s=self.model.variance(),
-            anneal=self.anneal(step),
-            settings=self.terms,
-        )
-        return self.loss(terms.functions(), step)
+        field = self.field(batch)
+        with torch.autocast(
+            batch.images.device.type, enabled=False
+        ):  # distances and their gradients need float32
+            terms = StepTerms(
+                field,
+                batch,
+                inv_s=self.model.variance(),
+                anneal=self.anneal(step),
+                settings=self.terms,
+            )
+            return self.loss(terms.functions(), step)
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
         total, terms = self.losses(batch, self.global_step)
@@ -74,17 +80,25 @@ class ReconstructionModule(pl.LightningModule):
         if batch.occupancy_64 is None:
             raise ValueError(f"validation needs occupancy_64, {', '.join(batch.ids)} came without")
         field = self.field(batch)
-        truth = batch.occupancy_64.flatten(1)
-        points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
-        predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
-        hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
-        options = {"batch_size": len(batch.ids), "sync_dist": True, "on_epoch": True, "on_step": False}
-        self.log("val/iou", _iou(predicted, truth), prog_bar=True, **options)
-        self.log("val/hull_iou", _iou(hull, truth), **options)
-        self.log("val/psnr", self._psnr(field, batch), **options)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            truth = batch.occupancy_64.flatten(1)
+            points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
+            predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
+            hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
+            scores = zip(
+                batch.ids, _iou(predicted, truth), _iou(hull, truth), self._psnr(field, batch), strict=True
+            )
+            for object_id, *values in scores:
+                self.scores.update(object_id, *(float(value) for value in values))
+
+    def on_validation_epoch_end(self) -> None:
+        """Means over the objects, each counted once whatever rank it was on."""
+        means = {f"val/{name}": value.float() for name, value in self.scores.compute().items()}
+        self.log_dict(means)
+        self.scores.reset()
 
     def _psnr(self, field: ReconstructedField, batch: SceneBatch, size: int = 64) -> Tensor:
-        """Mean over the objects of the PSNR, in dB, of one unseen view at reduced size."""
+        """PSNR (b), in dB, of one unseen view of each object at reduced size."""
         if batch.target_cameras is None or batch.target_images is None:
             raise ValueError(
                 f"validation needs target views, {', '.join(batch.ids)} came without: set targets above 0"
@@ -94,7 +108,7 @@ class ReconstructionModule(pl.LightningModule):
         rendered = render_views(field, cameras, field.box, inv_s=inv_s, settings=self.terms.render).rgb[:, 0]
         truth = torch.nn.functional.interpolate(batch.target_images[:, 0], (size, size), mode="area")
         error = (rendered - truth).square().flatten(1).mean(1)
-        return (-10 * torch.log10(error.clamp_min(1e-10))).mean()
+        return -10 * torch.log10(error.clamp_min(1e-10))
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.optim(self.parameters(), int(self.trainer.estimated_stepping_batches))
@@ -106,5 +120,5 @@ class ReconstructionModule(pl.LightningModule):
 
 
 def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the objects of intersection over union of occupancies (b, p)."""
-    return ((a & b).sum(1) / (a | b).sum(1).clamp_min(1)).mean()
+    """Intersection over union (b) of occupancies (b, p)."""
+    return (a & b).sum(1) / (a | b).sum(1).clamp_min(1)

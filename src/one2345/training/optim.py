@@ -12,7 +12,7 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
 class AdamCosine:
-    """lr(t) = lr * min(1, t / warmup) * (floor + (1 - floor) * (1 + cos(pi t / T)) / 2), per optimiser step.
+    """lr(t) = lr * min(1, (t + 1) / (warmup + 1)) * (floor + (1 - floor) * (1 + cos(pi t / T)) / 2), per step.
 
     The released One-2-3-45 uses lr 2e-4, floor 0.1, no warm-up, no weight decay.
     """

@@ -98,7 +98,12 @@ class PreviewPanels(Callback):
             row(normal_picture(seen.normal)),
         ]
         try:
-            mesh = extract(lambda p: field.sdf(p[None])[0], field.box, resolution=self.resolution)
+            mesh = extract(
+                lambda p: field.sdf(p[None])[0],
+                field.box,
+                resolution=self.resolution,
+                device=field.volume.values.device,
+            )
         except EmptySurfaceError:
             return stack_rows(rows)
         turntable = orbit_cameras(

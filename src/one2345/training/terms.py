@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import losses
 from ..data.batch import SceneBatch
+from ..errors import InputError
 from ..geometry import Rays, pixel_rays
 from ..models import ReconstructedField
 from ..rendering import RayRender, RenderSettings, render_rays
@@ -53,7 +54,7 @@ class StepTerms:
         return {
             "colour": lambda: losses.colour_l1(self.rendered.rgb, self.batch.rays.rgb, self.rendered.valid),
             "mask": lambda: losses.mask_l1(self.rendered.weights_sum, self.batch.rays.mask),
-            "depth": lambda: losses.depth_l1(self.rendered.t, self.batch.rays.t),
+            "depth": self._depth,
             "eikonal": lambda: losses.eikonal(self.rendered.gradient, self._samples_that_count),
             "sparsity": self._sparsity,
             "sdf": self._sdf,
@@ -67,6 +68,14 @@ class StepTerms:
         """The batch's rays through the field."""
         rays = self.batch.rays
         return self._render(Rays(origins=rays.origins, directions=rays.directions), "rays")
+
+    def _depth(self) -> Tensor:
+        if self.batch.rays.t is None:
+            raise InputError(
+                f"{', '.join(self.batch.ids)}: prepared without depth, which the depth term needs; "
+                "loss.weights.depth=0 trains without it"
+            )
+        return losses.depth_l1(self.rendered.t, self.batch.rays.t)
 
     @property
     def _samples_that_count(self) -> Tensor:
