@@ -14,7 +14,7 @@ from one2345.data.cache import ObjectCache
 from one2345.data.pixels import draw_rays
 from one2345.errors import InputError
 from one2345.geometry import Cameras, orbit_cameras, project
-from one2345.views import ObjectRecord, list_objects, object_folder, read_object
+from one2345.views import ObjectRecord, list_objects, object_folder, read_object, write_object
 
 SIZES = SceneSizes(views=8, rays=64, sdf_points=50, surface_points=20, targets=2)
 
@@ -93,6 +93,20 @@ def test_a_quarter_of_the_rays_is_uniform_the_rest_near_the_object() -> None:
     assert near[2000:].all()
     assert near[:2000].double().mean() == pytest.approx(80 / 1600, abs=0.02)
     assert rays.mask[2000:].mean() == pytest.approx(24 / 80, abs=0.03)
+
+
+def test_views_without_depth_give_rays_without_distances(balls: Path, tmp_path: Path) -> None:
+    for id in ("ball-0", "ball-1"):
+        record = read_object(object_folder(balls, id))
+        write_object(tmp_path, id, views=record.views(), samples=record.samples())
+    shutil.copy(balls / "dataset.json", tmp_path)
+    flat, deep = dataset(tmp_path), dataset(balls)
+    assert flat[0].rays.t is None
+    assert torch.equal(flat[0].rays.rgb, deep[0].rays.rgb)
+    assert collate([flat[0], flat[1]]).to("cpu").rays.t is None
+    for pair in ([flat[0], deep[1]], [deep[1], flat[0]]):
+        with pytest.raises(ValueError, match=r"rays of ball-\d, ball-\d don't stack: some have it"):
+            collate(pair)
 
 
 def test_draws_depend_on_their_key_alone(balls: Path) -> None:

@@ -19,14 +19,14 @@ class TargetRays:
     """Rays of exact renders and what they see; leading batch dimension b in a SceneBatch.
 
     origins, directions: (r, 3) world, unit directions. rgb: (r, 3) on white. mask: (r) alpha.
-    t: (r) distance along the ray to the surface, 0 = background.
+    t: (r) distance along the ray to the surface, 0 = background; None where the views have no depth.
     """
 
     origins: Tensor
     directions: Tensor
     rgb: Tensor
     mask: Tensor
-    t: Tensor
+    t: Tensor | None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TargetRays:
         return _moved(self, device, non_blocking)
@@ -112,12 +112,14 @@ def collate(scenes: Sequence[Scene]) -> SceneBatch:
 
 def _stack(values: list):
     first = values[0]
+    if any((value is None) != (first is None) for value in values):
+        raise ValueError("some have it, others don't")
     if first is None:
         return None
     if isinstance(first, Cameras):
         return Cameras.stack(values)
     if isinstance(first, TargetRays):
-        return TargetRays(*(torch.stack([getattr(v, f.name) for v in values]) for f in fields(first)))
+        return TargetRays(*(_stack([getattr(v, f.name) for v in values]) for f in fields(first)))
     return torch.stack(values)
 
 

@@ -34,7 +34,7 @@ def draw_rays(
 ) -> TargetRays:
     """`count` rays through pixel centres: a quarter from all pixels, the rest from the dilated foreground.
 
-    rgba: (v, h, w, 4) uint8 straight alpha. depth: (v, h, w) uint16 as stored, or None (t is then 0).
+    rgba: (v, h, w, 4) uint8 straight alpha. depth: (v, h, w) uint16 as stored, or None (t is then None).
     cameras: Cameras (v).
     """
     views, height, width, _ = rgba.shape
@@ -49,9 +49,8 @@ def draw_rays(
     rays = pixel_rays(picked, positions[:, None])
     values = rgba.reshape(-1, 4)[flat].float() / 255
     mask = values[:, 3]
-    if depth is None:
-        t = torch.zeros(count)
-    else:
+    t = None
+    if depth is not None:
         # uint16 tensors don't index on every backend: gather through int32 of the few that are needed.
         stored = torch.from_numpy(depth.numpy().reshape(-1)[flat.numpy()].astype("float32"))
         t = stored / DEPTH_SCALE / z_per_t(picked, rays.directions)[:, 0]

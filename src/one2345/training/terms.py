@@ -73,7 +73,7 @@ class StepTerms:
         if self.batch.rays.t is None:
             raise InputError(
                 f"{', '.join(self.batch.ids)}: prepared without depth, which the depth term needs; "
-                "loss.weights.depth=0 trains without it"
+                "loss.depth=0 trains without it"
             )
         return losses.depth_l1(self.rendered.t, self.batch.rays.t)
 
