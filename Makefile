@@ -15,7 +15,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv train train-long test lint format clean
+.PHONY: help setup venv train train-long test test-slow lint format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -48,6 +48,9 @@ train-long: $(VENV)/.core ## the same for up to an hour; call it again to go on 
 
 test: $(VENV)/.dev ## set up and run the unit and smoke tests
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: $(VENV)/.dev ## the tests that take longer: commands end to end, fine lattices, interrupted preparation
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
 
 lint: $(VENV)/.dev ## style, types, and the direction of the imports
 	$(BIN)/ruff check .

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+import yaml
 from tests.training.scenes import sphere_batch, tiny_model
 
+from one2345.build import build
 from one2345.losses import WeightedLosses
+from one2345.paths import conf_dir
 from one2345.rendering import RenderSettings
 from one2345.training import AdamCosine, ReconstructionModule, TermSettings
 
@@ -57,3 +60,8 @@ def test_fifty_steps_halve_the_loss(name: str) -> None:
         torch.nn.utils.clip_grad_norm_(module.model.parameters(), 1.0)
         optimizer.step()
     assert min(values[-5:]) < 0.5 * values[0], f"{name}: {values[0]:.4g} -> {values[-1]:.4g}"
+
+
+def test_seed_summary_is_exactly_its_three_losses() -> None:
+    node = yaml.safe_load((conf_dir() / "loss" / "seed_summary.yaml").read_text())
+    assert set(build(node).ever_active) == {"view_consistency", "texture_consistency", "mesh_regularisation"}
