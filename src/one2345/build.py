@@ -4,8 +4,10 @@ A node `{_target_: package.Name, keyword: value, ...}` is a call of `package.Nam
 within it are built first, `_partial_: true` gives a `functools.partial` instead. Nothing here knows Hydra.
 
 A configuration that arrives with a checkpoint, a run folder or a download is not trusted: it may name only
-classes and functions that are *defined* in this package (its command line excepted), optimisers and schedules
-of torch, and diffusers' schedulers. What a module merely imports (`one2345.x.os.system`) does not count.
+classes that are *defined* in this package (its command line excepted), optimisers and schedules of torch, and
+diffusers' schedulers. Functions and methods are refused: some of this package's own write files. What a module
+merely imports (`one2345.x.os.system`) does not count. Whoever knows what the configuration is for narrows it
+further with `allowed`.
 """
 
 import difflib
@@ -13,7 +15,8 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -31,61 +34,91 @@ def did_you_mean(name: str, known: Iterable[str], count: int = 1) -> str:
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
-def build(node: Mapping[str, Any], *, allow_any: bool = False, **extra: Any) -> Any:
+@dataclass(frozen=True)
+class Trust:
+    """What a configuration may name. any: everything. allowed: packages and classes, None for all of ours."""
+
+    any: bool = False
+    allowed: tuple[str, ...] | None = None
+
+    def takes_name(self, target: str) -> bool:
+        """Whether `target` may be looked up at all."""
+        if self.any:
+            return True
+        if any(part.startswith("_") for part in target.split(".")) or _within(target, REFUSED):
+            return False
+        return _within(target, (OWN, "torch.optim", "diffusers") if self.allowed is None else self.allowed)
+
+    def takes_object(self, found: Any, target: str) -> bool:
+        """Whether `found` is a class that is defined where the allow-list says, wherever it was found."""
+        if self.any:
+            return True
+        module = getattr(found, "__module__", None)
+        if not inspect.isclass(found) or not isinstance(module, str) or _within(module, REFUSED):
+            return False
+        if self.allowed is None:
+            return _within(module, (OWN, "torch.optim", "diffusers.schedulers"))
+        return target in self.allowed or _within(module, self.allowed)
+
+    def refusal(self, target: str, where: str) -> InputError:
+        """The error for a target that is not allowed."""
+        what = _ALLOWED if self.allowed is None else f"allowed are the classes of {', '.join(self.allowed)}"
+        return InputError(f"target {target!r} is not allowed in this configuration{where}; {what}")
+
+
+def build(
+    node: Mapping[str, Any],
+    *,
+    allow_any: bool = False,
+    allowed: Sequence[str] | None = None,
+    **extra: Any,
+) -> Any:
     """The object that `node` describes; `extra` keywords join those of the node itself.
 
-    `allow_any` is for configurations that the user composed on their own command line.
+    allow_any: for configurations that the user composed on their own command line. allowed: packages whose
+    classes, and single classes, that the configuration may name (`one2345.models`); None for all that a
+    stranger's may.
 
     Raises:
         InputError: `node` has no `_target_`, the target is refused or unknown, or a keyword does not fit.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise InputError(f"a node to build needs a `_target_`, got {_short(node)}")
-    return _call({**node, **extra}, allow_any, "")
+    trust = Trust(any=allow_any, allowed=None if allowed is None else tuple(allowed))
+    return _call({**node, **extra}, trust, "")
 
 
 def resolve(target: str, *, allow_any: bool = False, at: str = "") -> Any:
     """The class or function that the dotted name `target` stands for; InputError if refused or unknown."""
+    return _resolve(target, Trust(any=allow_any), at)
+
+
+def _resolve(target: str, trust: Trust, at: str) -> Any:
     where = f" (at {at})" if at else ""
     if not isinstance(target, str) or not NAME.fullmatch(target):
         raise InputError(f"`_target_` must be a dotted name, got {target!r}{where}")
     parts = target.split(".")
-    if not allow_any and (any(p.startswith("_") for p in parts) or not _name_allowed(target)):
-        raise InputError(f"target {target!r} is not allowed in this configuration{where}; {_ALLOWED}")
+    if not trust.takes_name(target):
+        raise trust.refusal(target, where)
     found, rest = _import(parts, where)
-    for position, part in enumerate(rest):
+    for part in rest:
         if not hasattr(found, part):
             near = did_you_mean(part, (n for n in dir(found) if not n.startswith("_")))
             raise InputError(f"target {target!r}{where}: {_title(found)} has no {part!r}{near}")
         found = getattr(found, part)
-        if not allow_any and not _object_allowed(found, method=position > 0):
-            raise InputError(f"target {target!r} is not allowed in this configuration{where}; {_ALLOWED}")
+        if not trust.takes_object(found, target):
+            raise trust.refusal(target, where)
     if not callable(found):
         raise InputError(f"target {target!r}{where} cannot be called")
     return found
 
 
-_ALLOWED = f"allowed are classes and functions of {OWN}, torch.optim and diffusers' schedulers"
+_ALLOWED = f"allowed are classes of {OWN}, torch.optim and diffusers' schedulers"
 
 
-def _name_allowed(target: str) -> bool:
-    if any(target == refused or target.startswith(refused + ".") for refused in REFUSED):
-        return False
-    return target.startswith((f"{OWN}.", "torch.optim.", "diffusers."))
-
-
-def _object_allowed(found: Any, *, method: bool) -> bool:
-    """Whether `found` is defined where the allow-list says, wherever it was found."""
-    module = getattr(found, "__module__", None)
-    if not isinstance(module, str) or isinstance(found, ModuleType):
-        return False
-    if any(module == refused or module.startswith(refused + ".") for refused in REFUSED):
-        return False
-    if module.startswith(f"{OWN}."):
-        return inspect.isclass(found) or inspect.isroutine(found) or hasattr(found, "__wrapped__")
-    if method or not inspect.isclass(found):
-        return False
-    return module.startswith(("torch.optim.", "diffusers.schedulers."))
+def _within(name: str, packages: Iterable[str]) -> bool:
+    """Whether the dotted `name` is one of `packages` or lies below one."""
+    return any(name == package or name.startswith(package + ".") for package in packages)
 
 
 def _import(parts: list[str], where: str) -> tuple[ModuleType, list[str]]:
@@ -122,18 +155,18 @@ def _submodules(module: ModuleType) -> list[str]:
     return [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", []))]
 
 
-def _build_value(value: Any, allow_any: bool, at: str) -> Any:
+def _build_value(value: Any, trust: Trust, at: str) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            return _call(value, allow_any, at)
-        return {k: _build_value(v, allow_any, f"{at}.{k}" if at else str(k)) for k, v in value.items()}
+            return _call(value, trust, at)
+        return {k: _build_value(v, trust, f"{at}.{k}" if at else str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_build_value(v, allow_any, f"{at}[{i}]") for i, v in enumerate(value))
+        return type(value)(_build_value(v, trust, f"{at}[{i}]") for i, v in enumerate(value))
     return value
 
 
-def _call(node: Mapping[str, Any], allow_any: bool, at: str) -> Any:
-    target = resolve(node["_target_"], allow_any=allow_any, at=at)
+def _call(node: Mapping[str, Any], trust: Trust, at: str) -> Any:
+    target = _resolve(node["_target_"], trust, at)
     partial = node.get("_partial_", False)
     if not isinstance(partial, bool):
         raise InputError(f"`_partial_` of {node['_target_']} must be true or false, got {partial!r}")
@@ -142,7 +175,7 @@ def _call(node: Mapping[str, Any], allow_any: bool, at: str) -> Any:
         if not isinstance(name, str) or not name.isidentifier():
             raise InputError(f"{node['_target_']}: {name!r} is no keyword")
     _check_keywords(target, node["_target_"], names, partial=partial, at=at)
-    keywords = {k: _build_value(node[k], allow_any, f"{at}.{k}" if at else k) for k in names}
+    keywords = {k: _build_value(node[k], trust, f"{at}.{k}" if at else k) for k in names}
     if partial:
         return functools.partial(target, **keywords)
     try:

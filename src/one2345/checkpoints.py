@@ -2,7 +2,7 @@
 
 Two kinds of file: a training checkpoint (`*.ckpt`, tensors and plain values only, so that it loads with
 `weights_only=True`) and a release (`*.safetensors`, the configuration in its metadata). Both carry the plain
-configuration of the model; it may name only allow-listed targets.
+configuration of the model; it may name only the classes of `PARTS`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import Module
 
 from .build import build
 from .errors import CheckpointError, InputError
@@ -28,24 +29,45 @@ FORMAT = "one2345-reconstructor/1"
 PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
 KEY = "one2345"
 PREFIX = "model."
+# All that the configuration of a network is made of, and so all that one which comes with a file may name.
+PARTS = ("one2345.models", "one2345.rendering.Variance")
 
 
 def load_reconstructor(path: str | Path) -> tuple[Reconstructor, dict[str, Any]]:
-    """The network in evaluation mode and the record that came with it (`model`, its configuration, and notes).
+    """The network in evaluation mode and the record that came with it.
 
     path: `pretrained`, a `.safetensors` release, a `.ckpt` or a run folder (its best checkpoint, else its last).
-    Raises CheckpointError naming the file and what is wrong: missing, damaged, not ours, of another model.
+    The record holds `model`, the network's configuration; `scale`, the name of the sizes it was trained at, if
+    that is known; and notes. Raises CheckpointError naming the file and what is wrong: missing, damaged, not
+    ours, of another model.
     """
     file = find_checkpoint(path)
-    state, record = _read_release(file) if file.suffix == ".safetensors" else _read_training(file)
+    state, record = _read(file)
     try:
-        model = build(record["model"])
-    except InputError as error:
+        model = build(record["model"], allowed=PARTS)
+    except (InputError, TypeError, RuntimeError) as error:  # values of the wrong type or size come as these
         raise CheckpointError(f"{file}: its model configuration can't be built: {error}") from error
     if not isinstance(model, Reconstructor):
         raise CheckpointError(f"{file}: holds a {type(model).__name__}, not a reconstruction network")
     _load_state(model, state, file)
     return model.eval(), record
+
+
+def load_weights(model: Module, path: str | Path) -> dict[str, Any]:
+    """Put the weights of `path` into `model`, which is built already; the record that came with them.
+
+    For a network of the user's own classes, which a checkpoint's configuration may not name. Raises
+    CheckpointError as `load_reconstructor` does.
+    """
+    file = find_checkpoint(path)
+    state, record = _read(file)
+    _load_state(model, state, file)
+    return record
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The record of `load_reconstructor` alone, its `model` not built. Raises CheckpointError."""
+    return _read(find_checkpoint(path))[1]
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -70,7 +92,10 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def save_release(path: Path, model: Reconstructor, record: Mapping[str, Any]) -> None:
-    """Write weights and record as one safetensors file; `record` needs the plain `model` configuration."""
+    """Write weights and record as one safetensors file.
+
+    record: needs the plain `model` configuration; its `scale` names the sizes that evaluation then takes.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": FORMAT, "record": json.dumps(dict(record), sort_keys=True)}
     aside = path.with_name(path.name + ".partial")
@@ -83,6 +108,14 @@ def training_record(model_config: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "model": dict(model_config)}
 
 
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights of the network by name, and the record; CheckpointError for any other content."""
+    state, record = _read_release(file) if file.suffix == ".safetensors" else _read_training(file)
+    if not isinstance(record.get("model"), Mapping):
+        raise CheckpointError(f"{file}: its record holds no configuration of the model (key `model`)")
+    return state, record
+
+
 def _read_release(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(file, framework="pt") as reader:
@@ -91,13 +124,19 @@ def _read_release(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: damaged or not a safetensors file ({error})") from error
     _check_format(metadata.get("format"), file)
-    return state, json.loads(metadata["record"])
+    try:
+        record = json.loads(metadata.get("record", ""))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file}: the `record` in its metadata is not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{file}: the `record` in its metadata is no JSON object")
+    return state, record
 
 
 def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{file}: damaged, or holds more than tensors and plain values ({reason})"
@@ -106,8 +145,24 @@ def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(record, dict):
         record = {}
     _check_format(record.get("format"), file)
-    state = {n.removeprefix(PREFIX): t for n, t in content["state_dict"].items() if n.startswith(PREFIX)}
-    return state, record
+    weights = content.get("state_dict")
+    if not isinstance(weights, dict) or not all(isinstance(t, Tensor) for t in weights.values()):
+        raise CheckpointError(f"{file}: holds no weights (key `state_dict`)")
+    return {n.removeprefix(PREFIX): t for n, t in weights.items() if n.startswith(PREFIX)}, record
+
+
+# What torch.load makes of bytes that are none of its own, or not whole.
+_DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 def _check_format(found: object, file: Path) -> None:
@@ -117,7 +172,7 @@ def _check_format(found: object, file: Path) -> None:
         )
 
 
-def _load_state(model: Reconstructor, state: Mapping[str, Tensor], file: Path) -> None:
+def _load_state(model: Module, state: Mapping[str, Tensor], file: Path) -> None:
     expected = model.state_dict()
     problems = [f"missing {name}" for name in expected if name not in state]
     problems += [f"unknown {name}" for name in state if name not in expected]
