@@ -56,6 +56,18 @@ def test_a_changed_source_file_is_prepared_again(tmp_path: Path) -> None:
     )
 
 
+def test_a_changed_split_is_prepared_again(tmp_path: Path) -> None:
+    class Moved(Balls):
+        def split(self, id: str) -> str:
+            return "test" if id == "ball-0" else super().split(id)
+
+    prepare_objects(Balls(2), out=tmp_path, recipe=RECIPE, workers=1)
+    assert prepare_objects(Moved(2), out=tmp_path, recipe=RECIPE, workers=1).made == 1
+    record = read_object(object_folder(tmp_path, "ball-0"))
+    assert (record.split, record.sample_counts["occupancy"]) == ("test", [16, 64])
+    assert prepare_objects(Moved(2), out=tmp_path, recipe=RECIPE, workers=1).made == 0
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     prepare_objects(Balls(1), out=tmp_path, recipe=RECIPE, workers=1)
     before = tree(tmp_path)

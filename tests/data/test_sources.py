@@ -57,6 +57,35 @@ def test_a_fraction_is_set_aside_by_id(tmp_path: Path) -> None:
     assert FolderSource(root=tmp_path, val_fraction=0.2).ids("val") == [i for i in val if i != "m0"]
 
 
+def test_a_fraction_is_set_aside_of_a_manifest_without_splits_alone(folder: Path) -> None:
+    rows = "".join(f"m{k},one.glb\n" for k in range(50))
+    write_manifest(folder, "id,file\n" + rows)
+    source = FolderSource(root=folder, val_fraction=0.2)
+    assert 2 <= len(source.ids("val")) <= 20
+    assert sorted(source.ids("val") + source.ids("train")) == source.ids()
+    assert FolderSource(root=folder, val_fraction=0.2, subset="val").ids() == source.ids("val")
+    write_manifest(folder, "id,file,split\n" + rows.replace("\n", ",test\n"))
+    assert len(FolderSource(root=folder, val_fraction=0.2).ids("test")) == 50
+
+
+@pytest.mark.parametrize("name", ["../secret.off", "sub/../../secret.off", "{out}/secret.off", "link.off", "a\0b"])
+def test_a_manifest_cannot_name_files_outside_its_folder(folder: Path, name: str) -> None:
+    secret = folder.parent / "secret.off"
+    secret.write_text("OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 1 2 3\n3 0 3 2\n")
+    (folder / "link.off").symlink_to(secret)
+    write_manifest(folder, f"id,file\nthief,{name.format(out=folder.parent)}\n")
+    source = FolderSource(root=folder)
+    for use in (source.load, source.fingerprint):
+        with pytest.raises(InputError, match=r"manifest.csv: id 'thief': file .* (lies outside|must be a path)"):
+            use("thief")
+
+
+def test_a_root_behind_a_link_is_no_way_out(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    write_manifest(folder, "id,file\na,sub/../one.glb\n")
+    assert FolderSource(root=tmp_path / "link").fingerprint("a")
+
+
 @pytest.mark.parametrize(
     ("manifest", "keywords", "message"),
     [

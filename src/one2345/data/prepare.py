@@ -85,7 +85,8 @@ def prepare_objects(
 ) -> PrepareSummary:
     """Prepare the objects of `source` (all, or those of `ids`) into the folder `out`.
 
-    Objects that are there, complete and made from the same file by the same recipe, are kept. Those that
+    Objects that are there, complete and made from the same file for the same split by the same recipe, are
+    kept. Those that
     fail are listed with the reason in out/quarantine.jsonl, and tried again by the next run. workers:
     processes; None takes one per core, 1 works in this process.
 
@@ -171,16 +172,16 @@ def _difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any]:
 
 
 def _complete(out: Path, id: str, source: Source, digest: str) -> bool:
-    """Whether the object is there as this recipe and the source's present file would make it."""
+    """Whether the object is there as this recipe and the source's present file and split would make it."""
     folder = object_folder(out, id)
     if not (folder / "object.json").is_file():
         return False
     try:
         record = read_object(folder)
-        fingerprint = source.fingerprint(id)
+        found = (record.recipe, record.provenance.get("sha256"), record.split)
+        return found == (digest, source.fingerprint(id), source.split(id))
     except One2345Error:
         return False
-    return record.recipe == digest and record.provenance.get("sha256") == fingerprint
 
 
 def _run(

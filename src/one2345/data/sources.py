@@ -19,6 +19,7 @@ MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 GENERATOR = 3
 """Raised whenever `random_shape` gives other shapes, so that old data are told from new."""
 
+MANIFEST = "manifest.csv"
 QUALITIES = ("exact", "approximate", "unreliable")
 
 
@@ -124,10 +125,10 @@ class ShapesSource:
 class FolderSource:
     """Mesh files of a folder, at any depth, or those that its manifest.csv lists.
 
-    root: the folder. manifest.csv, if there is one, has the columns id and file (relative to root), and may
-    have licence, author, split and any others. ids: only these. where: only manifest rows whose columns
+    root: the folder. manifest.csv, if there is one, has the columns id and file (relative to root, and inside
+    it once links are followed), and may have licence, author, split and any others. ids: only these. where: only manifest rows whose columns
     have these values, such as {tier: core, closed_even: y}. subset: only this split. limit: only the first
-    so many, in order of id. val_fraction: without a manifest's split column, the fraction of objects
+    so many, in order of id. val_fraction: where no manifest has a split column, the fraction of objects
     that is set aside as split 'val', drawn by id. up: axis of the files, 'auto', 'y' or 'z'. labels: the
     worst quality of signed distances to accept. antialias: rays per pixel edge.
 
@@ -198,11 +199,19 @@ class FolderSource:
     def describe(self) -> dict[str, Any]:
         return {"kind": "folder", "up": self._up, "labels": self._labels, "antialias": self._antialias}
 
+    @property
+    def _has_manifest(self) -> bool:
+        return (self.root / MANIFEST).is_file()
+
     @cached_property
     def _rows(self) -> dict[str, dict[str, str]]:
         """id -> row, in order of id, after all filters."""
-        manifest = self.root / "manifest.csv"
-        rows = self._manifest_rows(manifest) if manifest.is_file() else self._scanned_rows()
+        manifest = self.root / MANIFEST
+        rows = self._manifest_rows(manifest) if self._has_manifest else self._scanned_rows()
+        if self._val_fraction > 0 and not any("split" in row for row in rows.values()):
+            for id, row in rows.items():
+                drawn = numpy_rng("val", id).random() < self._val_fraction
+                row["split"] = "val" if drawn else "train"
         if self._wanted is not None:
             missing = [id for id in self._wanted if id not in rows]
             if missing:
@@ -241,9 +250,6 @@ class FolderSource:
             if id in rows:
                 raise InputError(f"{file} and {rows[id]['file']} would both have the id {id!r}: rename one")
             rows[id] = {"id": id, "file": relative.as_posix()}
-            if self._val_fraction > 0:
-                drawn = numpy_rng("val", id).random() < self._val_fraction
-                rows[id]["split"] = "val" if drawn else "train"
         if not rows:
             raise InputError(f"source.root={self.root}: holds no mesh files ({', '.join(MESH_SUFFIXES)})")
         return rows
@@ -254,7 +260,15 @@ class FolderSource:
         return self._rows[id]
 
     def _file(self, id: str) -> Path:
-        file = self.root / self._row(id)["file"]
+        name = self._row(id)["file"]
+        if not self._has_manifest:
+            return self.root / name
+        manifest = self.root / MANIFEST
+        if "\0" in name or Path(name).is_absolute():
+            raise InputError(f"{manifest}: id {id!r}: file {name!r} must be a path relative to {self.root}")
+        file = self.root / name
+        if not file.resolve().is_relative_to(self.root.resolve()):
+            raise InputError(f"{manifest}: id {id!r}: file {name!r} lies outside {self.root}")
         if not file.is_file():
             raise InputError(f"{file}: the manifest lists this file, but it does not exist")
         return file
