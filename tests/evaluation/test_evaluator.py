@@ -9,7 +9,16 @@ import torch
 from rich.console import Console
 
 from one2345.errors import EmptySurfaceError, InputError
-from one2345.evaluation import EvaluationProtocol, Prediction, Truth, evaluate, print_table, visual_hulls
+from one2345.evaluation import (
+    EvaluationProtocol,
+    Prediction,
+    Row,
+    Summary,
+    Truth,
+    evaluate,
+    print_table,
+    visual_hulls,
+)
 from one2345.objects import load_mesh
 
 PROTOCOL = EvaluationProtocol(name="test", points=8000, resolutions=(32,))
@@ -134,6 +143,18 @@ def test_printed_table_names_failures_and_fits_a_terminal(outcome, capsys):
     assert "failed moody on turned" in text
     assert "IoU 32³ ↑" in text
     assert "visual hull (best: 48)" in text
+
+
+def test_brackets_in_names_and_reasons_are_printed_as_they_are(capsys):
+    rows = (
+        Row("[/tmp/a]", "net [/b]", {}, failure="InputError: [/red] is no file [bold]"),
+        Row("[/tmp/a]", "other", {"iou_32": 0.5, "chamfer": 0.1}),
+    )
+    summary = Summary(PROTOCOL, ("[/tmp/a]",), ("net [/b]", "other"), rows, {}, {})
+    print_table(summary, Console(width=200, no_color=True))
+    text = capsys.readouterr().out
+    assert "failed net [/b] on [/tmp/a]: InputError: [/red] is no file [bold]" in text
+    assert "0.5000 (0.5000)" in text
 
 
 def test_two_runs_agree_but_for_the_times(predictors, records, outcome, tmp_path):

@@ -21,11 +21,16 @@ class Progress:
         self._title, self._total, self._every = title, total, every
         self._done, self._logged = 0, time.monotonic()
         self._enabled = enabled and total > 0
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        # Notes hold ids of objects, whose brackets are not markup.
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        ]
         shown = self._enabled and console.is_terminal
-        self._bar = (
-            RichProgress(*columns, TextColumn("{task.fields[note]}"), console=console) if shown else None
-        )
+        self._bar = RichProgress(*columns, console=console) if shown else None
 
     def __enter__(self) -> Progress:
         if self._bar is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from one2345.meshing import write_atomic
 
@@ -61,24 +62,26 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
     """Mean (median) per column and method; failures are counted, and named below."""
     console = console or Console()
     better, names, winners = summary.protocol.metrics, summary.shown(), _winners(summary)
-    table = Table(title=f"{summary.protocol.name} v{summary.protocol.version}: mean (median) over objects")
+    # Names, ids and reasons go in as Text: as str, rich would read their brackets as markup.
+    title = f"{summary.protocol.name} v{summary.protocol.version}: mean (median) over objects"
+    table = Table(title=Text(title))
     table.add_column("")
     for name in names:
-        table.add_column(summary.label(name), justify="right", overflow="fold")
+        table.add_column(Text(summary.label(name)), justify="right", overflow="fold")
     table.add_row("objects", *(_count(summary, name) for name in names), end_section=True)
     for column in summary.columns():
-        cells: list[str] = []
+        cells: list[Text] = []
         for name in names:
             stat = summary.statistic(name, column)
             text = "-" if stat is None else f"{number(column, stat.mean)} ({number(column, stat.median)})"
-            cells.append(f"[bold green]{text}[/]" if winners.get(column) == name else text)
+            cells.append(Text(text, "bold green" if winners.get(column) == name else ""))
         table.add_row(column_title(column, better[column]), *cells)
     seconds = [np.mean([row.seconds for row in summary.of(name)]) for name in names]
     table.add_row("s / object", *(f"{s:.2f}" for s in seconds))
     console.print(table)
     for name in names:
         for row in summary.failed(name):
-            console.print(f"[red]failed[/] {row.predictor} on {row.object}: {row.failure}", highlight=False)
+            console.print(Text("failed", "red"), Text(f"{row.predictor} on {row.object}: {row.failure}"))
     if any(summary.failed(name) for name in names):
         console.print(
             "[yellow]Where methods failed, means are over different objects; mean_over_common in "
