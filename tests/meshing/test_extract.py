@@ -56,10 +56,27 @@ def test_rotated_box_gives_the_same_surface():
 @pytest.mark.parametrize("dense", [False, True])
 def test_closed_at_the_wall(dense):
     mesh = extract(leaving, Box(), resolution=64, dense=dense)
-    edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
-    assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
+    assert is_closed(mesh)
     assert mesh.bounds[:, 0] == pytest.approx([-0.5, 0.5], abs=1e-6)
     assert mesh.volume() == pytest.approx(0.22, rel=0.01)
+
+
+def is_closed(mesh):
+    edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
+    return (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
+
+
+@pytest.mark.parametrize("resolution", [5, 9, 10, 33])
+def test_small_lattices_are_closed_at_the_wall_too(resolution):
+    def large(p):
+        return p.norm(dim=-1) - 0.6
+
+    mesh = extract(large, Box(), resolution=resolution)
+    dense = extract(large, Box(), resolution=resolution, dense=True)
+    assert np.array_equal(mesh.vertices, dense.vertices)
+    assert is_closed(mesh)
+    volume = 4 / 3 * np.pi * 0.6**3 - 6 * np.pi / 3 * 0.1**2 * (3 * 0.6 - 0.1)  # the ball less its six caps
+    assert mesh.volume() == pytest.approx(volume, rel=0.3 if resolution < 9 else 0.03)
 
 
 def _hidden(p):

@@ -78,7 +78,6 @@ def sample_near_surface(
         crossing |= _probe(lattice, kept, finest, probes, rng)
         breach = steep > bound * (1 + 1e-4)
         if not breach.any() and not crossing.any():
-            lattice.fill_wall()
             return LatticeStats(lattice.evaluations, n**3, float(bound.max()), round_, widened)
         widened += int(crossing.sum()) + int(breach.sum())
         if breach.any():
@@ -92,7 +91,6 @@ def sample_near_surface(
             forced = kept | crossing
     log.warning("extraction: the checks fail after %d rounds; evaluating the whole lattice", MAX_ROUNDS)
     sample_dense(lattice)
-    lattice.fill_wall()
     return LatticeStats(lattice.evaluations, n**3, float(bound.max()), MAX_ROUNDS, widened)
 
 

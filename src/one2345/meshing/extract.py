@@ -62,16 +62,16 @@ def extract_with_stats(
     lattice = Lattice(sdf, box.with_resolution(resolution), chunk=chunk, device=device)
     if dense:
         stats = sample_dense(lattice)
-        lattice.fill_wall()
     else:
         stats = sample_near_surface(
             lattice, coarse=coarse, finest=finest, margin=margin, lipschitz=lipschitz, probes=probes
         )
+    lattice.fill_wall()
     return lattice_surface(lattice), stats
 
 
 def lattice_surface(lattice: Lattice) -> Mesh:
-    """Marching cubes (Lewiner et al. 2003) over the part of the lattice that holds inside nodes."""
+    """Marching cubes (Lewiner et al. 2003) over the part of the lattice, wall filled, that holds inside nodes."""
     inside = lattice.interior <= 0
     if not inside.any() or inside.all():
         low, high = lattice.range
