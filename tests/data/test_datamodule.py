@@ -43,6 +43,16 @@ def test_a_source_is_prepared_on_first_use_and_kept(tmp_path: Path, monkeypatch)
     assert module(source=Balls(1), recipe=RECIPE).ids("train") == ["ball-0"]
 
 
+def test_one_split_alone_is_prepared(tmp_path: Path) -> None:
+    data = module(root=tmp_path / "x", source=Balls(4), recipe=RECIPE)
+    data.ensure_prepared("test")
+    assert data.ids("all") == data.ids("test") == ["ball-2"]
+    data = module(root=tmp_path / "x", source=Balls(4), recipe=RECIPE, test_split="val")
+    data.ensure_prepared("test")
+    assert data.ids("test") == ["ball-1"]
+    assert data.ids("all") == ["ball-1", "ball-2"]
+
+
 def test_a_prepared_root_is_split_as_stored(balls: Path) -> None:
     data = module(root=balls)
     assert (data.ids("train"), data.ids("val"), data.ids("test")) == (

@@ -93,10 +93,16 @@ class ReconstructionDataModule(L.LightningDataModule):
         """Prepare what is missing (one process does this, before all others read)."""
         self.ensure_prepared()
 
-    def ensure_prepared(self) -> PrepareSummary | None:
-        """Prepare what the source has and the root hasn't; None when there is nothing to prepare from."""
+    def ensure_prepared(self, split: str | None = None) -> PrepareSummary | None:
+        """Prepare what the source has (of `split`, as in `ids`; None: all) and the root hasn't.
+
+        None when there is nothing to prepare from.
+        """
         if self.source is None:
             return None
+        ids = self.wanted
+        if ids is None and split is not None:
+            ids = self._offered(self.source, split)
         log.info("data: %s (objects that are there are kept)", self.root)
         summary = prepare_objects(
             self.source,
@@ -104,7 +110,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             recipe=self.recipe,
             workers=self.prepare_workers,
             progress=self.progress,
-            ids=self.wanted,
+            ids=ids,
         )
         log.log(logging.WARNING if summary.quarantined else logging.INFO, "%s", summary)
         return summary
@@ -122,8 +128,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             return self.wanted
         wanted = self.test_split if split == "test" else split
         if self.source is not None:
-            offered = self.source.ids(None if wanted == "all" else wanted)
-            found = sorted(set(offered) & set(present))
+            found = sorted(set(self._offered(self.source, split)) & set(present))
         else:
             found = present if wanted == "all" else self._stored_split(present, wanted)
         if not found and split != "val":
@@ -176,6 +181,10 @@ class ReconstructionDataModule(L.LightningDataModule):
             multiprocessing_context="spawn" if workers else None,
             pin_memory=bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda",
         )
+
+    def _offered(self, source: Source, split: str) -> Sequence[str]:
+        wanted = self.test_split if split == "test" else split
+        return source.ids(None if wanted == "all" else wanted)
 
     def _stored_split(self, present: list[str], wanted: str) -> list[str]:
         if not any(self._split_of(id) for id in present):
