@@ -2,6 +2,7 @@ import csv
 import json
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,11 +183,42 @@ def test_odd_predictions_are_failures_not_crashes(records, true_mesh, tmp_path, 
         "few images": lambda r: Prediction(mesh=true_mesh, images=torch.zeros(1, 3, 64, 64)),
         "flat": lambda r: Prediction(mesh=type(true_mesh)(np.zeros((3, 3)), np.array([[0, 1, 2]]))),
     }
+    odd["sound"] = lambda r: Prediction(mesh=true_mesh)
     with caplog.at_level(logging.WARNING, "one2345.evaluation"):
         summary = evaluate(odd, records[:1], tmp_path, PROTOCOL)
-    assert all(row.failure for row in summary.rows)
+    assert [row.failure is None for row in summary.rows] == [False, False, True]
     assert "few images failed on" in caplog.text
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_method_that_never_works_is_an_error_after_everything_is_written(records, tmp_path):
+    def broken(record):
+        raise EmptySurfaceError(f"nothing of {record.id}")
+
+    hulls, groups = visual_hulls(resolutions=(16,))
+    with pytest.raises(InputError, match=r"network exact, network simulated failed on every object; the first, a,b=1"):
+        evaluate(
+            {"network exact": broken, "network simulated": broken, **hulls},
+            records, tmp_path, PROTOCOL, best_of=groups,
+        )  # fmt: skip
+    for name in ("objects.csv", "objects.json", "summary.json", "report.html"):
+        assert (tmp_path / name).is_file()
+    assert (tmp_path / "meshes" / "visual_hull_16" / "turned.glb").is_file()
+    with pytest.raises(InputError, match="broken failed on every object"):
+        evaluate({"broken": broken}, records, tmp_path, PROTOCOL)
+
+
+def test_grids_that_are_not_there_are_named_before_anything_is_measured(records, tmp_path):
+    def never(record):
+        raise AssertionError("measured")
+
+    wanted = EvaluationProtocol(name="fine", resolutions=(32, 64))
+    with pytest.raises(InputError, match=r"needs occupancy grids \[32, 64\], .* has \[32\]; .*eval_samples.occupancy=\[32,64\]"):
+        evaluate({"a": never}, records, tmp_path, wanted)
+    bare = [replace(records[0], sample_counts=None)]
+    with pytest.raises(InputError, match="has none; "):
+        evaluate({"a": never}, bare, tmp_path, wanted)
+    assert not list(tmp_path.iterdir())
 
 
 def test_senseless_requests_are_errors(records, tmp_path):

@@ -47,11 +47,15 @@ def evaluate(
     best_of: name → predictors that stand for one method at several settings; tables show the one with the
     highest mean IoU, named. details: facts for the report's head. progress: called with (done, total,
     what). A predictor that fails on an object (see `prediction.FAILURES`) is logged and recorded with its
-    reason, and counted in every table. Raises InputError for no objects, no predictors or a truth that
-    cannot be read.
+    reason, and counted in every table.
+
+    Raises InputError for no objects, no predictors, or an object without samples or the protocol's occupancy
+    grids, before anything is measured; for a truth that cannot be read; and, once everything is written, when
+    no predictor outside the groups of `best_of` (which hold the baselines) solved any object.
     """
     out, groups = Path(out), dict(best_of or {})
     _check(predictors, records, groups)
+    _check_truths(records, protocol)
     rows: list[Row] = []
     pictures: list[ObjectPictures] = []
     total, done = len(records) * len(predictors), 0
@@ -85,6 +89,7 @@ def evaluate(
     )
     _write_tables(summary, out)
     write_report(summary, pictures, out / "report.html", title=title, details=details or {})
+    _check_outcome(summary, out)
     return summary
 
 
@@ -105,6 +110,38 @@ def _check(
     folders = [_folder(name) for name in predictors]
     if len(set(folders)) != len(folders):
         raise InputError(f"predictor names need different folder names: {list(predictors)}")
+
+
+def _check_truths(records: Sequence[ObjectRecord], protocol: EvaluationProtocol) -> None:
+    """Every object must have what the protocol measures against."""
+    for record in records:
+        stored = (record.sample_counts or {}).get("occupancy", [])
+        missing = sorted(set(protocol.resolutions) - set(stored))
+        if missing:
+            there = f"has {_listed(stored)}" if stored else "has none"
+            kind = "train" if record.split == "train" else "eval"
+            raise InputError(
+                f"{record.folder}: protocol {protocol.name} needs occupancy grids {_listed(protocol.resolutions)}, "
+                f"{record.id} {there}; choose protocol.resolutions among those that are there, or prepare the "
+                f"data with render.{kind}_samples.occupancy={_listed(protocol.resolutions).replace(' ', '')}"
+            )
+
+
+def _check_outcome(summary: Summary, out: Path) -> None:
+    """A run in which the method itself never worked is no result."""
+    baselines = {member for members in summary.groups.values() for member in members}
+    methods = [p for p in summary.predictors if p not in baselines] or list(summary.predictors)
+    rows = [row for row in summary.rows if row.predictor in methods]
+    if all(row.failure is not None for row in rows):
+        first = rows[0]
+        raise InputError(
+            f"{', '.join(methods)} failed on every object; the first, {first.object}: {first.failure} "
+            f"(all reasons: {out / 'objects.csv'})"
+        )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return f"[{', '.join(str(n) for n in numbers)}]"
 
 
 def _measure(
