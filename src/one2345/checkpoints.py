@@ -71,11 +71,11 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The weights file that `path` means; see `load_reconstructor`."""
-    if str(path) == "pretrained":
+    """The weights file that `path` means; see `load_reconstructor`. A file of the name is `./pretrained`."""
+    if path == "pretrained":
         file = PRETRAINED
     else:
-        file = Path(path)
+        file = Path(path).expanduser()
         if file.is_dir():
             folder = file / "checkpoints" if (file / "checkpoints").is_dir() else file
             found = [folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()]

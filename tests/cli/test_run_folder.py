@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 
+from one2345.checkpoints import KEY, training_record
 from one2345.cli import app, run_folder
+from one2345.cli.evaluate import COMMAND as EVALUATE
 from one2345.cli.train import COMMAND
 from one2345.errors import InputError
 
@@ -81,16 +84,82 @@ def test_resume(here):
         run_folder.resume_checkpoint(here, "never")
 
 
-def test_a_checkpoint_of_another_model_is_not_continued(here, capsys):
+def write_checkpoint(file, model):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": {}, KEY: training_record(model)}, file)
+    return file
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Configurations with which a command's main() was called."""
+    seen = []
+    monkeypatch.setattr(app.Command, "main", lambda self, config: seen.append(config))
+    return seen
+
+
+def test_a_checkpoint_of_another_model_is_not_continued(here, capsys, started):
     config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
     folder = run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "last.ckpt").touch()
+    write_checkpoint(folder / "checkpoints" / "last.ckpt", config["model"])
     assert app.execute(COMMAND, ["scale=laptop", "run.id=x", "scale.volume=24"]) == 2
     error = capsys.readouterr().err
     assert "another model" in error
     assert "model.resolution: 48 -> 24" in error
     assert json.loads((folder / "config.json").read_text()) == config
+    assert app.execute(COMMAND, ["scale=laptop", "run.id=x", "optim.lr=0.5"]) == 0
+    assert "changed: optim.lr" in capsys.readouterr().out
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("beside", [None, "same", "foreign", "torn"])
+def test_the_record_within_the_checkpoint_decides(here, capsys, started, beside):
+    """A config.json beside the file, which may be missing or anybody's, does not."""
+    model = app.configure(COMMAND, ["scale=laptop", "scale.volume=24"])["model"]
+    now = app.configure(COMMAND, ["scale=laptop"])
+    file = write_checkpoint(here / "given" / "checkpoints" / "some.ckpt", model)
+    text = {"same": json.dumps(now), "foreign": '{"model": "bert", "run": []}', "torn": "{"}
+    if beside:
+        (here / "given" / "config.json").write_text(text[beside])
+    assert app.execute(COMMAND, ["scale=laptop", f"resume={file}"]) == 2
+    assert "model.resolution: 24 -> 48" in capsys.readouterr().err
+    write_checkpoint(file, now["model"])
+    assert app.execute(COMMAND, ["scale=laptop", f"resume={file}"]) == 0
+    assert started[0]["run"]["resume_from"] == str(file)
+
+
+def test_a_checkpoint_without_a_record_is_not_continued(here, capsys, started):
+    file = here / "some.ckpt"
+    torch.save({"state_dict": {}}, file)
+    assert app.execute(COMMAND, ["scale=laptop", f"resume={file}"]) == 2
+    assert "some.ckpt" in capsys.readouterr().err
+    assert started == []
+
+
+def test_no_command_replaces_the_config_of_another(here, capsys, started):
+    prepared = here / "prepared"
+    prepared.mkdir()
+    (prepared / "dataset.json").touch()
+    config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
+    run = run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
+    ckpt = write_checkpoint(run / "checkpoints" / "last.ckpt", config["model"])
+    argv = ["scale=laptop", f"ckpt={ckpt}", "data=folder", f"data.root={prepared}"]
+    assert app.execute(EVALUATE, [*argv, f"out={run}"]) == 2
+    assert "a run of train" in capsys.readouterr().err
+    assert json.loads((run / "config.json").read_text()) == config
+    foreign = here / "hub"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"architectures": []}')
+    assert app.execute(EVALUATE, [*argv, f"out={foreign}"]) == 2
+    assert "another program" in capsys.readouterr().err
+    assert (foreign / "config.json").read_text() == '{"architectures": []}'
+    results = here / "results"
+    assert app.execute(EVALUATE, [*argv, f"out={results}"]) == 0
+    assert app.execute(EVALUATE, [*argv, f"out={results}"]) == 0  # its own folder, again
+    where = [f"run.root={here.parent}", f"name={here.name}", "run.id=results", "run.overwrite=true"]
+    assert app.execute(COMMAND, ["scale=laptop", *where]) == 2
+    assert "a run of evaluate" in capsys.readouterr().err
+    assert len(started) == 2
 
 
 def test_only_a_run_is_removed(here):

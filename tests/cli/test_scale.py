@@ -3,8 +3,13 @@
 import json
 
 import pytest
+import torch
+from tests.training.scenes import TINY, tiny_model
 
+from one2345 import checkpoints
+from one2345.checkpoints import KEY, save_release, training_record
 from one2345.cli import app, scale
+from one2345.cli.evaluate import COMMAND as EVALUATE
 from one2345.cli.train import COMMAND
 from one2345.errors import InputError
 
@@ -57,6 +62,50 @@ def test_a_resumed_run_keeps_its_scale(monkeypatch, here, capsys):
     assert app.configure(COMMAND, [])["scale"]["name"] == "laptop"
     assert "continued" in capsys.readouterr().out
     assert app.configure(COMMAND, ["run.overwrite=true"])["scale"]["name"] == "gpu"
+
+
+def evaluating(*argv):
+    return app.configure(EVALUATE, ["data=shapes", *argv])["run"]["choices"]["scale"]
+
+
+@pytest.fixture
+def model():
+    return app.configure(COMMAND, ["scale=laptop"])["model"]
+
+
+def test_a_release_is_measured_at_the_scale_it_was_trained_at(monkeypatch, here, capsys):
+    monkeypatch.setattr(scale, "cuda_device", lambda: None)
+    (here / "config.json").write_text('{"run": {"choices": {"scale": "laptop_long"}}}')  # not the release's
+    monkeypatch.setattr(checkpoints, "PRETRAINED", here / "weights" / "x.safetensors")
+    checkpoints.PRETRAINED.parent.mkdir()
+    save_release(checkpoints.PRETRAINED, tiny_model(), {"model": TINY, "scale": "gpu"})
+    assert evaluating("ckpt=pretrained") == "gpu"
+    assert "that of the checkpoint" in capsys.readouterr().out
+    assert evaluating("ckpt=pretrained", "scale=paper") == "paper"
+    save_release(checkpoints.PRETRAINED, tiny_model(), {"model": TINY})
+    assert evaluating("ckpt=pretrained") == "laptop"
+    save_release(checkpoints.PRETRAINED, tiny_model(), {"model": TINY, "scale": ["gpu"]})
+    with pytest.raises(InputError, match=r"x\.safetensors was made at scale=.*gpu"):
+        evaluating("ckpt=pretrained")
+
+
+@pytest.mark.parametrize("beside", ["[1]", "{", "{}", '{"run": 3}', '{"run": {"choices": "x"}}', None])
+def test_a_checkpoint_beside_a_foreign_config_has_no_scale(beside, monkeypatch, here, model):
+    monkeypatch.setattr(scale, "cuda_device", lambda: None)
+    torch.save({"state_dict": {}, KEY: training_record(model)}, here / "x.ckpt")
+    if beside is not None:
+        (here / "config.json").write_text(beside)
+    assert evaluating("ckpt=x.ckpt") == "laptop"
+
+
+def test_a_checkpoint_is_measured_at_the_scale_of_its_run(monkeypatch, here, model):
+    monkeypatch.setattr(scale, "cuda_device", lambda: None)
+    file = here / "run" / "checkpoints" / "last.ckpt"
+    file.parent.mkdir(parents=True)
+    torch.save({"state_dict": {}, KEY: training_record(model)}, file)
+    (here / "run" / "config.json").write_text(json.dumps(app.configure(COMMAND, ["scale=gpu"])))
+    for ckpt in (file, here / "run", file.parent, "run/checkpoints/last.ckpt"):
+        assert evaluating(f"ckpt={ckpt}") == "gpu"
 
 
 @pytest.mark.parametrize("launcher", ["submitit_slurm", "slurm"])

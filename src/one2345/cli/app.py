@@ -22,7 +22,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from one2345.cli import run_folder
-from one2345.cli.compose import Composed, compose, first_of_sweep, one_line, to_plain
+from one2345.cli.checks import check_sizes
+from one2345.cli.compose import Composed, compose, first_of_sweep, groups, one_line, to_plain
 from one2345.cli.helptext import help_text
 from one2345.cli.quoting import literal, quote, quote_overrides
 from one2345.cli.scale import Scale, asked_for, choose, with_scale
@@ -71,7 +72,8 @@ class Job:
         choices = {k: v for k, v in settings.runtime.choices.items() if not k.startswith("hydra/")}
         composed = Composed(config, choices, list(settings.overrides.task))
         plain = finish(self.command, composed, composed.overrides, folder=Path(settings.runtime.output_dir))
-        self.command.check(plain)
+        _check(self.command, plain)
+        check_sizes(plain)
         return getattr(_start(self.command, plain), "objective", None)
 
 
@@ -116,18 +118,25 @@ def configure(command: Command, overrides: list[str]) -> Config:
     quoted = quote_overrides(overrides)
     if not command.scaled:
         config = finish(command, compose(command.name, quoted), overrides)
-        command.check(config)
+        _check(command, config)
         return config
     asked = asked_for(quoted)
     config = finish(command, compose(command.name, with_scale(quoted, asked or "laptop")), overrides)
-    command.check(config)
-    if asked is not None:
-        return config
-    chosen = choose(config, launcher="basic", stored=_stored_scale(config) if command.folder else None)
-    _announce(chosen)
-    if chosen.name != "laptop":
-        config = finish(command, compose(command.name, with_scale(quoted, chosen.name)), overrides)
+    _check(command, config)
+    if asked is None:
+        chosen = choose(config, launcher="basic", stored=_stored_scale(config) if command.folder else None)
+        _announce(chosen)
+        if chosen.name != "laptop":
+            config = finish(command, compose(command.name, with_scale(quoted, chosen.name)), overrides)
+    check_sizes(config)
     return config
+
+
+def _check(command: Command, config: Config) -> None:
+    command.check(config)
+    if command.folder:
+        run = config["run"]
+        run_folder.refuse_foreign(Path(run["dir"]), command.name, overwrite=bool(run.get("overwrite")))
 
 
 def finish(command: Command, composed: Composed, told: list[str], folder: Path | None = None) -> Config:
@@ -142,7 +151,7 @@ def finish(command: Command, composed: Composed, told: list[str], folder: Path |
     config.run.dir = literal(os.path.abspath(folder))
     config.run.id = literal(folder.name)
     plain = to_plain(config)
-    plain["run"] |= {"choices": composed.choices, "overrides": told}
+    plain["run"] |= {"command": command.name, "choices": composed.choices, "overrides": told}
     return json.loads(json.dumps(_no_nan(plain)))
 
 
@@ -181,14 +190,16 @@ def _continue_or_begin(config: Config) -> None:
     run["resume_from"] = os.path.abspath(checkpoint) if checkpoint else None
     if checkpoint is None or run_folder.global_rank() != 0:
         return
-    stored = run_folder.stored_config(checkpoint.parent.parent)
-    before, now = ({**c, "run": None, "resume": None} for c in (stored or config, config))
-    changed = run_folder.differences(before, now)
-    if other := [line for line in changed if line.startswith("model.")]:
+    from one2345.checkpoints import read_record
+
+    if other := run_folder.differences(read_record(checkpoint)["model"], config["model"], "model"):
         raise InputError(
             f"{checkpoint} belongs to another model ({'; '.join(other[:3])}); "
             "run.id=NAME starts a run of its own"
         )
+    stored = run_folder.neighbour(checkpoint) or config
+    before, now = ({**c, "run": None, "resume": None} for c in (stored, config))
+    changed = run_folder.differences(before, now)
     print(
         f"continuing {relative(checkpoint)}" + (f"; changed: {'; '.join(changed[:5])}" if changed else ""),
         flush=True,
@@ -196,23 +207,36 @@ def _continue_or_begin(config: Config) -> None:
 
 
 def _stored_scale(config: Config) -> Scale | None:
-    """The scale of the run that this one continues or measures."""
+    """The scale of the run that this one continues or of the checkpoint that it measures."""
     if "ckpt" in config:
-        start = Path(str(config["ckpt"])).expanduser()
-        folders = [start, *list(start.parents)[:2]]
-        why = "that of the checkpoint's run"
-    elif config.get("resume") in ("auto", "must") and not config["run"].get("overwrite"):
-        folders = [Path(config["run"]["dir"])]
-        if not (folders[0] / run_folder.LAST).is_file():
-            return None
-        why = "that of the run which is continued"
-    else:
+        return _scale_of_checkpoint(str(config["ckpt"]))
+    if config.get("resume") not in ("auto", "must") or config["run"].get("overwrite"):
         return None
-    for folder in folders:
-        if (stored := run_folder.stored_config(folder)) is not None:
-            name = stored.get("run", {}).get("choices", {}).get("scale")
-            return Scale(name, why) if name else None
+    folder = Path(config["run"]["dir"])
+    stored = run_folder.stored_config(folder) if (folder / run_folder.LAST).is_file() else None
+    if stored is None or run_folder.command_of(stored) is None:
+        return None
+    return _known_scale(stored["run"]["choices"].get("scale"), "that of the run which is continued", folder)
+
+
+def _scale_of_checkpoint(ckpt: str) -> Scale | None:
+    """What the checkpoint says itself, else the run that it lies in."""
+    from one2345.checkpoints import find_checkpoint, read_record
+
+    file = find_checkpoint(ckpt)
+    if (name := read_record(file).get("scale")) is not None:
+        return _known_scale(name, "that of the checkpoint", file)
+    if file.suffix == ".ckpt" and (stored := run_folder.neighbour(file)) is not None:
+        return _known_scale(stored["run"]["choices"].get("scale"), "that of the checkpoint's run", file)
     return None
+
+
+def _known_scale(name: Any, reason: str, where: Path) -> Scale | None:
+    if name is None:
+        return None
+    if name not in (known := groups()["scale"]):
+        raise InputError(f"{where} was made at scale={name}, which is not here; name one: {', '.join(known)}")
+    return Scale(name, reason)
 
 
 def _announce(scale: Scale) -> None:
@@ -233,7 +257,7 @@ def _through_hydra(command: Command, flags: list[str], argv: list[str]) -> None:
         composed = compose(command.name, first)
         told = [a for a in argv if not a.startswith("-")]
         config = finish(command, composed, told)
-        command.check(config)
+        _check(command, config)
         if asked is None:
             chosen = choose(config, launcher=composed.launcher, stored=None)
             _announce(chosen)

@@ -40,6 +40,48 @@ def check_data(config: Mapping[str, Any]) -> None:
         raise InputError(f"data.root={data['root']} has no dataset.json; prepare.py writes such folders")
 
 
+def check_sizes(config: Mapping[str, Any]) -> None:
+    """An example may not hold more views than data.recipe makes of an object.
+
+    Where data are there already, as with data=folder, the objects themselves say how many they have.
+    """
+    data = config.get("data") or {}
+    recipe, sizes = data.get("recipe") or {}, data.get("sizes") or {}
+    views, count = sizes.get("views"), source_count(recipe.get("plan"))
+    if isinstance(views, int) and count is not None and views > count:
+        raise InputError(
+            f"data.sizes.views={views}, but data.recipe.plan ({recipe['plan'].get('name')}) has {count} source "
+            f"views; scale.views={count} takes all of them, plan=NAME chooses a larger plan"
+        )
+    targets = recipe.get("targets")
+    if not isinstance(targets, int):
+        return
+    held_out = sizes.get("held_out")
+    if isinstance(held_out, int) and held_out > targets:
+        raise InputError(
+            f"data.sizes.held_out={held_out}, but data.recipe.targets={targets}; "
+            f"scale.targets={held_out} makes as many"
+        )
+    compared = sizes.get("targets")
+    if isinstance(compared, int) and compared > targets:
+        raise InputError(
+            f"data.sizes.targets={compared}, but data.recipe.targets={targets}; "
+            f"scale.targets={compared} makes as many, data.sizes.targets={targets} compares with fewer"
+        )
+
+
+def source_count(plan: Any) -> int | None:
+    """Source views of a plan, given as the node of a `ViewPlan`; None for any other.
+
+    Counted here because the plan itself would import torch.
+    """
+    if not isinstance(plan, Mapping) or not isinstance(plan.get("stage1"), list):
+        return None
+    sources = plan.get("sources", ["stage1"])
+    stage1 = len(plan["stage1"])
+    return stage1 * ("stage1" in sources) + stage1 * len(plan.get("near") or ()) * ("near" in sources)
+
+
 def check_inputs(inputs: Mapping[str, Any] | None) -> None:
     """Predicted inputs need their folder of images."""
     if inputs and inputs.get("root") is not None:

@@ -59,13 +59,6 @@ class Network:
         return Prediction(mesh=mesh, images=images, inputs=views.images.cpu(), note=f"{len(views)} views")
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first CUDA device, else the CPU."""
-    return (
-        torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-    )
-
-
 def measure(
     model: Reconstructor,
     data: Mapping[str, ReconstructionDataModule],

@@ -89,6 +89,43 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
     return stored
 
 
+def command_of(stored: dict[str, Any]) -> str | None:
+    """The command that wrote this configuration; None if it is none of ours."""
+    run = stored.get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("choices"), dict):
+        return None
+    return str(run.get("command", "evaluate" if "ckpt" in stored else "train"))
+
+
+def neighbour(checkpoint: Path) -> dict[str, Any] | None:
+    """config.json of the run that `checkpoint` lies in; None without one that a command of ours wrote.
+
+    The user named the file, so a config.json beside it may be another program's.
+    """
+    folder = checkpoint.parent.parent if checkpoint.parent.name == LAST.parent.name else checkpoint.parent
+    try:
+        stored = stored_config(folder)
+    except InputError:
+        return None
+    return stored if stored is not None and command_of(stored) is not None else None
+
+
+def refuse_foreign(folder: Path, command: str, *, overwrite: bool = False) -> None:
+    """InputError if `folder` holds a config.json that `command` did not write and would replace."""
+    try:
+        stored = stored_config(folder)
+    except InputError:
+        if overwrite:
+            return
+        raise
+    if stored is None or (owner := command_of(stored)) == command:
+        return
+    whose = f"a run of {owner}" if owner else "another program"
+    raise InputError(
+        f"{folder} holds the {CONFIG} of {whose}, which {command} would replace; name another folder"
+    )
+
+
 def write_config(config: dict[str, Any], folder: Path) -> Path:
     """Write config.json, aside first and then renamed. InputError for a value that JSON cannot hold."""
     try:

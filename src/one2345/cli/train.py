@@ -11,6 +11,7 @@ from typing import Any
 from one2345.build import build
 from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs
+from one2345.cli.evaluate import as_in_use
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
@@ -70,25 +71,32 @@ def main(config: Mapping[str, Any]) -> TrainResult:
     trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
     if not trainer.is_global_zero:
         return TrainResult(folder, None, None)
-    return _evaluate(config, trainer, module, data)
+    return _evaluate(config, trainer, module)
 
 
-def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any, data: Any) -> TrainResult:
+def data_in_use(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The data node for the final evaluation, whose inputs are those of `evaluate.py`."""
+    node = config["data"]
+    inputs = node.get("eval_inputs") or node.get("inputs")
+    return {**node, "eval_inputs": as_in_use(inputs, config["evaluate"])} if inputs else dict(node)
+
+
+def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResult:
     """Measure the best checkpoint on the held-out objects, beside the visual hull; say where it all is."""
-    from one2345.checkpoints import find_checkpoint, load_reconstructor
+    from one2345.checkpoints import find_checkpoint, load_weights
     from one2345.cli.predictors import measure
     from one2345.evaluation import print_table
 
     folder = Path(config["run"]["dir"])
     checkpoints = folder / "checkpoints"
-    model, checkpoint = module.model, None
+    checkpoint = None
     if checkpoints.is_dir() and any(checkpoints.glob("*.ckpt")):
         checkpoint = find_checkpoint(folder)
-        model, _ = load_reconstructor(checkpoint)
+        load_weights(module.model, checkpoint)
     out = folder / "evaluation"
     summary = measure(
-        model,
-        {"held out": data},
+        module.model,
+        {"held out": build(data_in_use(config), allow_any=True)},
         out,
         extractor=build(config["extractor"], allow_any=True),
         protocol=build(config["protocol"], allow_any=True),
