@@ -41,7 +41,7 @@ def write_release(file: Path, **metadata: str) -> Path:
 def exploit(victim: Path) -> dict[str, Any]:
     """Two harmless-looking calls that together write any file."""
     path = {"_target_": "one2345.views.reader.object_folder", "root": "/", "id": str(victim)}
-    return {"_target_": "one2345.meshing.files.write_atomic", "path": path, "data": "evil"}
+    return {"_target_": "one2345.files.write_atomic", "path": path, "data": "evil"}
 
 
 def test_a_strangers_checkpoint_writes_no_file(tmp_path: Path) -> None:

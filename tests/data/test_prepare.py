@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 from tests.data.spheres import RECIPE, Balls, tree
 
-from one2345.data import prepare_objects
+from one2345.data import LoadedObject, prepare, prepare_objects
 from one2345.data.prepare import QUARANTINE, read_quarantine
 from one2345.errors import InputError
 from one2345.views import list_objects, object_folder, read_object
@@ -22,7 +26,7 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Pa
         prepare_objects(Balls(4, bad=("ball-1",), stop="ball-2"), out=parts, recipe=RECIPE, workers=1)
     assert list_objects(parts) == ["ball-0"]
     # What a killed process leaves: a half-written object aside, half a line in the quarantine list.
-    (parts / ".partial" / f"{__import__('socket').gethostname()}-999999999-0123abcd" / "images").mkdir(
+    (parts / ".partial" / f"{gethostname()}-999999999-0123abcd" / "images").mkdir(
         parents=True
     )
     with (parts / QUARANTINE).open("a") as file:
@@ -68,6 +72,41 @@ def test_a_changed_split_is_prepared_again(tmp_path: Path) -> None:
     assert prepare_objects(Moved(2), out=tmp_path, recipe=RECIPE, workers=1).made == 0
 
 
+def test_runs_on_one_folder_at_once_keep_what_the_other_made(tmp_path: Path) -> None:
+    class Overtaken(Balls):
+        def load(self, id: str, *, shading: float = 0.0) -> LoadedObject:
+            assert prepare_objects(Balls(2), out=tmp_path, recipe=RECIPE, workers=1, ids=[id]).made == 1
+            inodes[id] = object_folder(tmp_path, id).stat().st_ino
+            return super().load(id, shading=shading)
+
+    inodes: dict[str, int] = {}
+    summary = prepare_objects(Overtaken(2), out=tmp_path, recipe=RECIPE, workers=1)
+    assert (summary.made, summary.kept) == (0, 2)
+    assert {id: object_folder(tmp_path, id).stat().st_ino for id in inodes} == inodes
+
+
+def test_two_runs_in_step_give_the_folder_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither sees the other's objects in time: both write all of them."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    prepare_objects(Balls(3), out=alone, recipe=RECIPE, workers=1)
+    monkeypatch.setattr(prepare, "_complete", lambda *_: False)
+    with ThreadPoolExecutor(3) as pool:
+        runs = [
+            pool.submit(prepare_objects, Balls(3), out=shared, recipe=RECIPE, workers=1) for _ in range(3)
+        ]
+    assert [run.result().quarantined for run in runs] == [{}, {}, {}]
+    assert tree(shared) == tree(alone)
+
+
+def test_leftovers_of_killed_writers_are_no_obstacle_and_go(tmp_path: Path) -> None:
+    dead, alive = (f".{gethostname()}-{pid}-0123abcd.tmp" for pid in (999999999, os.getpid()))
+    for name in (dead, alive, "dataset.json.999999999.tmp"):
+        (tmp_path / name).write_text("half a fi")
+    assert prepare_objects(Balls(1), out=tmp_path, recipe=RECIPE, workers=1).made == 1
+    assert not (tmp_path / dead).exists()
+    assert (tmp_path / alive).exists()
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     prepare_objects(Balls(1), out=tmp_path, recipe=RECIPE, workers=1)
     before = tree(tmp_path)
@@ -106,10 +145,6 @@ def test_nothing_prepared_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch) -> None:
-    import errno
-
-    import one2345.data.prepare as prepare
-
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

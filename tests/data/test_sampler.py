@@ -77,7 +77,9 @@ def test_few_objects_are_repeated_with_other_draws() -> None:
 def test_evaluation_deals_every_object_and_every_rank_the_same_number_of_batches(
     count: int, world: int, size: int
 ) -> None:
-    samplers = [ObjectSampler(Numbers(count), seed=0, shuffle=False, rank=r, world=world) for r in range(world)]
+    samplers = [
+        ObjectSampler(Numbers(count), seed=0, shuffle=False, rank=r, world=world) for r in range(world)
+    ]
     ranks = [list(sampler) for sampler in samplers]
     assert len({len(list(BatchSampler(s, size, drop_last=False))) for s in samplers}) == 1
     assert [len(r) for r in ranks] == [len(s) for s in samplers] == [-(-count // world)] * world

@@ -68,7 +68,9 @@ def test_a_fraction_is_set_aside_of_a_manifest_without_splits_alone(folder: Path
     assert len(FolderSource(root=folder, val_fraction=0.2).ids("test")) == 50
 
 
-@pytest.mark.parametrize("name", ["../secret.off", "sub/../../secret.off", "{out}/secret.off", "link.off", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../secret.off", "sub/../../secret.off", "{out}/secret.off", "link.off", "a\0b"]
+)
 def test_a_manifest_cannot_name_files_outside_its_folder(folder: Path, name: str) -> None:
     secret = folder.parent / "secret.off"
     secret.write_text("OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 1 2 3\n3 0 3 2\n")
@@ -76,7 +78,9 @@ def test_a_manifest_cannot_name_files_outside_its_folder(folder: Path, name: str
     write_manifest(folder, f"id,file\nthief,{name.format(out=folder.parent)}\n")
     source = FolderSource(root=folder)
     for use in (source.load, source.fingerprint):
-        with pytest.raises(InputError, match=r"manifest.csv: id 'thief': file .* (lies outside|must be a path)"):
+        with pytest.raises(
+            InputError, match=r"manifest.csv: id 'thief': file .* (lies outside|must be a path)"
+        ):
             use("thief")
 
 

@@ -196,7 +196,9 @@ def test_a_method_that_never_works_is_an_error_after_everything_is_written(recor
         raise EmptySurfaceError(f"nothing of {record.id}")
 
     hulls, groups = visual_hulls(resolutions=(16,))
-    with pytest.raises(InputError, match=r"network exact, network simulated failed on every object; the first, a,b=1"):
+    with pytest.raises(
+        InputError, match=r"network exact, network simulated failed on every object; the first, a,b=1"
+    ):
         evaluate(
             {"network exact": broken, "network simulated": broken, **hulls},
             records, tmp_path, PROTOCOL, best_of=groups,
@@ -213,7 +215,10 @@ def test_grids_that_are_not_there_are_named_before_anything_is_measured(records,
         raise AssertionError("measured")
 
     wanted = EvaluationProtocol(name="fine", resolutions=(32, 64))
-    with pytest.raises(InputError, match=r"needs occupancy grids \[32, 64\], .* has \[32\]; .*eval_samples.occupancy=\[32,64\]"):
+    with pytest.raises(
+        InputError,
+        match=r"needs occupancy grids \[32, 64\], .* has \[32\]; .*eval_samples.occupancy=\[32,64\]",
+    ):
         evaluate({"a": never}, records, tmp_path, wanted)
     bare = [replace(records[0], sample_counts=None)]
     with pytest.raises(InputError, match="has none; "):

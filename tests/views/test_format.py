@@ -165,6 +165,22 @@ def test_bad_descriptions(tmp_path: Path, views: PosedViews, change, message: st
     assert str(folder / "object.json") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("id", "message"),
+    [("other", "id is 'other', but the folder is called 'one'"), ("../one", "id: .* can't name a folder")],
+)
+def test_the_id_is_the_name_of_the_folder(tmp_path: Path, views: PosedViews, id: str, message: str) -> None:
+    folder = write_object(tmp_path, "one", views=views)
+    edit(folder, lambda document: document.update(id=id))
+    with pytest.raises(InputError, match=message):
+        read_object(folder)
+
+
+def test_the_folder_may_be_given_from_within(tmp_path: Path, views: PosedViews, monkeypatch) -> None:
+    monkeypatch.chdir(write_object(tmp_path, "one", views=views))
+    assert read_object(".").id == "one"
+
+
 def test_every_truncation_of_a_png_is_named(tmp_path: Path, views: PosedViews) -> None:
     folder = write_object(tmp_path, "x", views=views)
     record = read_object(folder)

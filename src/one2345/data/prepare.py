@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from one2345.errors import InputError, One2345Error
+from one2345.files import write_atomic
 from one2345.views import (
     SCHEMA_NAME,
     SCHEMA_VERSION,
@@ -44,6 +45,10 @@ from .sources import Source
 log = logging.getLogger(__name__)
 
 QUARANTINE = "quarantine.jsonl"
+
+# What became of an object, or else the reason (str) why it can't be prepared.
+_MADE, _KEPT = True, False
+_Outcome = bool | str
 
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENOMEM}
 
@@ -88,7 +93,8 @@ def prepare_objects(
     Objects that are there, complete and made from the same file for the same split by the same recipe, are
     kept. Those that
     fail are listed with the reason in out/quarantine.jsonl, and tried again by the next run. workers:
-    processes; None takes one per core, 1 works in this process.
+    processes; None takes one per core, 1 works in this process. Several runs may work on one folder at once:
+    what another has finished is kept.
 
     Raises InputError when `out` was prepared by another recipe or source, or when every object fails.
     """
@@ -99,23 +105,24 @@ def prepare_objects(
     _open_dataset(out, description, digest)
     wanted = [check_id(id) for id in (source.ids() if ids is None else ids)]
     missing = [id for id in wanted if not _complete(out, id, source, digest)]
-    made, failed = 0, {}
+    made, failed = 0, dict[str, str]()
     count = max(1, min(workers or os.cpu_count() or 1, len(missing)))
     with Progress("preparing", total=len(missing), enabled=progress) as bar:
-        for id, reason in _run(source, recipe, out, digest, missing, count):
-            made += reason is None
-            if reason is not None:
-                failed[id] = reason
+        for id, outcome in _run(source, recipe, out, digest, missing, count):
+            made += outcome is _MADE
+            if isinstance(outcome, str):
+                failed[id] = outcome
                 with (out / QUARANTINE).open("a", encoding="utf-8") as file:
-                    file.write(_quarantine_line(id, reason))
-                log.info("quarantined %s: %s", id, reason)
+                    file.write(_quarantine_line(id, outcome))
+                log.info("quarantined %s: %s", id, outcome)
             bar.advance(f"{len(failed)} quarantined" if failed else "")
     _write_quarantine(out, wanted, failed)
     remove_stale(out)
     if failed and made == 0 and len(failed) == len(wanted):
         id, reason = next(iter(failed.items()))
         raise InputError(f"none of {len(failed)} objects could be prepared; the first, {id}: {reason}")
-    return PrepareSummary(out, made, len(wanted) - len(missing), failed, time.monotonic() - started)
+    kept = len(wanted) - made - len(failed)
+    return PrepareSummary(out, made, kept, failed, time.monotonic() - started)
 
 
 def read_quarantine(out: Path) -> dict[str, str]:
@@ -133,33 +140,38 @@ def read_quarantine(out: Path) -> dict[str, str]:
 
 
 def _open_dataset(out: Path, description: dict[str, Any], digest: str) -> None:
-    """Create out/dataset.json, or check that the one there says the same."""
+    """Create out/dataset.json unless it is there, and check that it says the same."""
     file = out / "dataset.json"
-    if file.is_file():
-        found = read_dataset(out)
-        if found.get("recipe_hash") != digest:
-            key, old, new = _difference(found.get("description", {}), description)
+    if not file.is_file():
+        if out.exists() and not out.is_dir():
+            raise InputError(f"out={out}: is a file, not a folder")
+        # A second look: another run may have begun to fill the folder meanwhile.
+        if out.is_dir() and any(_is_foreign(p) for p in out.iterdir()) and not file.is_file():
             raise InputError(
-                f"{out}: was prepared by another recipe ({key} was {old!r}, now {new!r}); choose another out "
-                "folder, delete this one, or use its recipe"
+                f"out={out}: is not empty and holds no dataset.json; choose an empty or a new folder"
             )
-        return
-    if out.exists() and not out.is_dir():
-        raise InputError(f"out={out}: is a file, not a folder")
-    if out.is_dir() and any(p.name not in (QUARANTINE, ".partial") for p in out.iterdir()):
-        raise InputError(
-            f"out={out}: is not empty and holds no dataset.json; choose an empty or a new folder"
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(
+            file,
+            {
+                "schema": SCHEMA_NAME,
+                "version": SCHEMA_VERSION,
+                "recipe_hash": digest,
+                "description": description,
+            },
         )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(
-        file,
-        {
-            "schema": SCHEMA_NAME,
-            "version": SCHEMA_VERSION,
-            "recipe_hash": digest,
-            "description": description,
-        },
-    )
+    found = read_dataset(out)
+    if found.get("recipe_hash") != digest:
+        key, old, new = _difference(found.get("description", {}), description)
+        raise InputError(
+            f"{out}: was prepared by another recipe ({key} was {old!r}, now {new!r}); choose another out "
+            "folder, delete this one, or use its recipe"
+        )
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether `path` is something that no run of preparation leaves in its folder."""
+    return path.name not in (QUARANTINE, ".partial") and path.suffix != ".tmp"
 
 
 def _difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any]:
@@ -186,8 +198,8 @@ def _complete(out: Path, id: str, source: Source, digest: str) -> bool:
 
 def _run(
     source: Source, recipe: Recipe, out: Path, digest: str, ids: list[str], workers: int
-) -> Iterator[tuple[str, str | None]]:
-    """(id, None or the reason why it failed) in order of completion."""
+) -> Iterator[tuple[str, _Outcome]]:
+    """(id, outcome) in order of completion."""
     job = (source, recipe, out, digest)
     if workers == 1:
         for id in ids:
@@ -205,9 +217,9 @@ def _run(
 
 def _drain(
     job: tuple[Source, Recipe, Path, str], queue: list[str], workers: int, *, in_flight: int
-) -> Generator[tuple[str, str | None], None, list[str]]:
+) -> Generator[tuple[str, _Outcome], None, list[str]]:
     """Work `queue` off from its end in a pool of processes; returns the jobs in flight when one died."""
-    running: dict[Future[str | None], str] = {}
+    running: dict[Future[_Outcome], str] = {}
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
         while queue or running:
@@ -240,13 +252,17 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> str | None:
-    """Prepare one object; None, or the reason why it can't be done. A full disk ends the whole run."""
+def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> _Outcome:
+    """Prepare one object, unless another run on the same folder has done so. A full disk ends the whole run."""
     source, recipe, out, digest = job
     try:
+        if _complete(out, id, source, digest):
+            return _KEPT
         loaded = source.load(id, shading=recipe.shading)
         split = source.split(id)
         seen = observe(loaded.object, recipe=recipe, split=split, exact=loaded.exact)
+        if _complete(out, id, source, digest):
+            return _KEPT
         write_object(
             out,
             id,
@@ -266,7 +282,7 @@ def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> str | None:
         return _reason(error)
     except Exception as error:  # noqa: BLE001 - one bad object among thousands must not end the run
         return _reason(error)
-    return None
+    return _MADE
 
 
 def _reason(error: Exception) -> str:
@@ -285,6 +301,4 @@ def _write_quarantine(out: Path, wanted: Sequence[str], failed: dict[str, str]) 
     if not rows:
         file.unlink(missing_ok=True)
         return
-    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    aside.write_text("".join(_quarantine_line(id, rows[id]) for id in sorted(rows)), encoding="utf-8")
-    os.replace(aside, file)
+    write_atomic(file, "".join(_quarantine_line(id, rows[id]) for id in sorted(rows)))

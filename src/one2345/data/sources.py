@@ -126,11 +126,12 @@ class FolderSource:
     """Mesh files of a folder, at any depth, or those that its manifest.csv lists.
 
     root: the folder. manifest.csv, if there is one, has the columns id and file (relative to root, and inside
-    it once links are followed), and may have licence, author, split and any others. ids: only these. where: only manifest rows whose columns
-    have these values, such as {tier: core, closed_even: y}. subset: only this split. limit: only the first
-    so many, in order of id. val_fraction: where no manifest has a split column, the fraction of objects
-    that is set aside as split 'val', drawn by id. up: axis of the files, 'auto', 'y' or 'z'. labels: the
-    worst quality of signed distances to accept. antialias: rays per pixel edge.
+    it once links are followed), and may have licence, author, split and any others. ids: only these. where:
+    only manifest rows whose columns have these values, such as {tier: core, closed_even: y}. subset: only
+    this split. limit: only the first so many, in order of id. val_fraction: where no manifest has a split
+    column, the fraction of objects that is set aside as split 'val', drawn by id. up: axis of the files,
+    'auto', 'y' or 'z'. labels: the worst quality of signed distances to accept. antialias: rays per pixel
+    edge.
 
     Raises InputError when the folder, a column or a wanted id doesn't exist, or nothing is left.
     """

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from one2345.errors import InputError
-from one2345.meshing import write_atomic, write_mesh
+from one2345.files import write_atomic
+from one2345.meshing import write_mesh
 from one2345.views import ObjectRecord
 
 from .pictures import clay, clay_of_views, strip

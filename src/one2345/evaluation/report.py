@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from one2345.meshing import write_atomic
+from one2345.files import write_atomic
 
 from .summary import Summary
 

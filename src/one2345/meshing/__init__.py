@@ -5,7 +5,6 @@ from .colour import colour_vertices, vertex_normals
 from .export import srgb_to_linear, write_mesh
 from .extract import extract, extract_with_stats
 from .extractor import Extraction, Extractor
-from .files import write_atomic
 from .lattice import LatticeStats
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "remove_floaters",
     "srgb_to_linear",
     "vertex_normals",
-    "write_atomic",
     "write_mesh",
 ]

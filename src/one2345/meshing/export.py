@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from one2345.errors import InputError
+from one2345.files import write_atomic
 from one2345.geometry import Mesh, y_up_from_z_up
 
 from .colour import vertex_normals
-from .files import write_atomic
 
 FORMATS = (".ply", ".obj", ".glb")
 

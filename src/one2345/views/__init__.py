@@ -3,8 +3,8 @@
 from .posed_views import ROLES, PosedViews, Role
 from .reader import ObjectRecord, list_objects, object_folder, read_dataset, read_object
 from .samples import Samples, read_samples, write_samples
-from .schema import SCHEMA_NAME, SCHEMA_VERSION
-from .writer import check_id, remove_stale, write_json, write_object
+from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_id
+from .writer import remove_stale, write_json, write_object
 
 __all__ = [
     "ROLES",

@@ -17,7 +17,7 @@ from one2345.geometry import Cameras
 from .images import composite, decode_depth, decode_normals, read_png
 from .posed_views import PosedViews
 from .samples import Samples, read_samples
-from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_object, load_json
+from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_id, check_object, load_json
 
 OBJECTS = "objects"
 
@@ -137,7 +137,7 @@ class ObjectRecord:
 def read_object(folder: Path | str) -> ObjectRecord:
     """Read and check folder/object.json; images are decoded later, when they are asked for.
 
-    Raises InputError naming file and key.
+    Raises InputError naming file and key; the id must be the folder's name.
     """
     folder = Path(folder)
     file = folder / "object.json"
@@ -145,6 +145,7 @@ def read_object(folder: Path | str) -> ObjectRecord:
         raise InputError(f"{folder}: there is no such object folder")
     document = load_json(file)
     cameras = check_object(document, file)
+    _check_name(document["id"], file)
     views = document["views"]
     return ObjectRecord(
         folder=folder,
@@ -162,6 +163,17 @@ def read_object(folder: Path | str) -> ObjectRecord:
         flags=document["flags"],
         provenance=document["provenance"],
     )
+
+
+def _check_name(id: str, file: Path) -> None:
+    """The id names the folder: whatever is written or looked up by it stays where it belongs."""
+    try:
+        check_id(id)
+    except InputError as error:
+        raise InputError(f"{file}: id: {error}") from error
+    folder = file.absolute().parent.name
+    if id != folder:
+        raise InputError(f"{file}: id is {id!r}, but the folder is called {folder!r}; rename the folder")
 
 
 def read_dataset(root: Path | str) -> dict[str, Any]:

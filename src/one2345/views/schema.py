@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,19 @@ SCHEMA_NAME = "one2345-views"
 SCHEMA_VERSION = 1
 
 _ROTATION_TOLERANCE = 1e-3
+
+
+_FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
+
+
+def check_id(id: str) -> str:
+    """`id` itself if it can name a folder anywhere. Raises InputError otherwise."""
+    if not id or id.startswith(".") or _FORBIDDEN.search(id) or len(id.encode()) > 200:
+        raise InputError(
+            f"object id {id!r} can't name a folder: it must not be empty, start with a dot, hold slashes or "
+            "control characters, or be longer than 200 bytes"
+        )
+    return id
 
 
 @cache

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import re
 import shutil
-import socket
-import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,16 @@ import numpy as np
 from torch import Tensor
 
 from one2345.errors import InputError
+from one2345.files import aside_name, is_abandoned, remove_abandoned, sync, write_atomic
 
 from .images import encode_depth, encode_normals, straight_rgba, write_png
 from .posed_views import PosedViews
 from .reader import object_folder
 from .samples import Samples, write_samples
-from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_object
+from .schema import SCHEMA_NAME, SCHEMA_VERSION, check_id, check_object
 
 PARTIAL = ".partial"
-
-_FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
-_ASIDE = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}(\.old)?")
-
-
-def check_id(id: str) -> str:
-    """`id` itself if it can name a folder anywhere. Raises InputError otherwise."""
-    if not id or id.startswith(".") or _FORBIDDEN.search(id) or len(id.encode()) > 200:
-        raise InputError(
-            f"object id {id!r} can't name a folder: it must not be empty, start with a dot, hold slashes or "
-            "control characters, or be longer than 200 bytes"
-        )
-    return id
+_ATTEMPTS = 10
 
 
 def write_object(
@@ -87,13 +75,12 @@ def write_object(
     check_object(document, final / "object.json")
     if not (views.images.isfinite().all() and views.masks.isfinite().all()):
         raise InputError(f"{final}: images or masks hold NaN or infinite values")
-    aside = root / PARTIAL / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    aside.mkdir(parents=True)
+    aside = _new_folder(root / PARTIAL)
     try:
         _write_files(aside, views, samples)
         write_json(aside / "object.json", document)
         for file in sorted(p for p in aside.rglob("*") if p.is_file()):
-            _sync(file)
+            sync(file)
         _replace(aside, final)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -109,23 +96,30 @@ def write_json(file: Path, document: Mapping[str, Any]) -> None:
             lines.append(f" {_compact(key)}: [\n  " + ",\n  ".join(_compact(v) for v in value) + "\n ]")
         else:
             lines.append(f" {_compact(key)}: {_compact(value)}")
-    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    aside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    _sync(aside)
-    os.replace(aside, file)
+    write_atomic(file, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def remove_stale(root: Path) -> None:
-    """Remove what dead writers of this machine left in ROOT/.partial, and the folder when it is empty."""
+    """Remove what dead writers of this machine left in ROOT and ROOT/.partial, and that when it is empty."""
+    remove_abandoned(root)
     partial = root / PARTIAL
     if not partial.is_dir():
         return
     for folder in partial.iterdir():
-        match = _ASIDE.fullmatch(folder.name)
-        if match and match["host"] == socket.gethostname() and not _alive(int(match["pid"])):
+        if is_abandoned(folder.name.removesuffix(".old")):
             shutil.rmtree(folder, ignore_errors=True)
-    if not any(partial.iterdir()):
+    with suppress(OSError):  # not empty: other writers are at work
         partial.rmdir()
+
+
+def _new_folder(partial: Path) -> Path:
+    """A folder of its own under `partial`, which another writer may be removing because it was empty."""
+    for _ in range(_ATTEMPTS):
+        folder = partial / aside_name()
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True)
+            return folder
+    raise OSError(errno.ENOENT, "the folder is removed again and again", str(partial))
 
 
 def _write_files(folder: Path, views: PosedViews, samples: Samples | None) -> None:
@@ -143,34 +137,23 @@ def _write_files(folder: Path, views: PosedViews, samples: Samples | None) -> No
 
 
 def _replace(aside: Path, final: Path) -> None:
+    """Put `aside` in the place of `final`, whether or not another writer is doing the same."""
     final.parent.mkdir(parents=True, exist_ok=True)
     old = aside.with_name(aside.name + ".old")
-    if final.exists():
-        os.rename(final, old)
     try:
-        os.rename(aside, final)
-    finally:
-        if old.exists():
+        for attempt in range(_ATTEMPTS):
+            with suppress(FileNotFoundError):
+                os.rename(final, old)
+            try:
+                os.rename(aside, final)
+                break
+            except OSError as error:  # another writer was faster
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == _ATTEMPTS - 1:
+                    raise
             shutil.rmtree(old, ignore_errors=True)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
-        os.close(handle)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        shutil.rmtree(old, ignore_errors=True)
+    sync(final.parent)
 
 
 def _compact(value: object) -> str:
