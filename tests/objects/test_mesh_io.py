@@ -464,3 +464,55 @@ def test_own_files_come_back_in_the_same_pose_and_colour(tmp_path, kind):
     loaded = load_mesh(tmp_path / f"mesh.{kind}")
     np.testing.assert_allclose(loaded.triangles, mesh.triangles, atol=1e-6)
     np.testing.assert_allclose(loaded.colours[loaded.faces], mesh.colours[mesh.faces], atol=1 / 512)
+
+
+# Headers that are JSON, but not glTF's.
+MALFORMED = {
+    "asset is a list": {"asset": []},
+    "materials hold numbers": {"materials": [5]},
+    "meshes are an object": {"meshes": {"primitives": 3}},
+    "meshes hold null": {"meshes": [None]},
+    "primitives hold a number": {"meshes": [{"primitives": [7]}]},
+    "attributes are a number": {"meshes": [{"primitives": [{"attributes": 7}]}]},
+    "no such material": {
+        "materials": [],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1, "material": 9}]}],
+    },
+    "factor holds lists": {"materials": [{"pbrMetallicRoughness": {"baseColorFactor": [[], 0, 0, 1]}}]},
+    "extensions are a list": {"materials": [{"extensions": [1]}]},
+}
+
+
+@pytest.mark.parametrize("changes", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_gltf_headers_are_one_error_that_names_the_file(tmp_path, changes):
+    header = gltf_triangle(materials=[{}])
+    header["meshes"][0]["primitives"][0]["material"] = 0
+    file = write(tmp_path / "bad.gltf", json.dumps(header | changes))
+    with pytest.raises(InputError, match=r"bad\.gltf"):
+        load_mesh(file)
+
+
+def _places(value, path=()):
+    yield path
+    items = enumerate(value) if isinstance(value, list) else ()
+    for name, child in value.items() if isinstance(value, dict) else items:
+        yield from _places(child, (*path, name))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_header_with_anything_anywhere_is_read_or_refused(tmp_path_factory, data):
+    header = gltf_triangle(materials=[{"pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1]}}])
+    header["meshes"][0]["primitives"][0]["material"] = 0
+    place = data.draw(st.sampled_from([p for p in _places(header) if p]))
+    parent = header
+    for name in place[:-1]:
+        parent = parent[name]
+    parent[place[-1]] = data.draw(st.sampled_from([None, -1, 7, 1e300, "x", [], [1], {}, {"a": 1}, True]))
+    file = write(tmp_path_factory.mktemp("any") / "any.gltf", json.dumps(header))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            load_mesh(file)
+        except InputError as error:
+            assert str(file) in str(error)

@@ -57,7 +57,7 @@ def load_mesh(
     resolver = FolderResolver(path, None if root is None else Path(root))
     try:
         data = path.read_bytes()
-        mesh = join(_parts(data, kind, resolver))
+        mesh = join(_pieces(data, kind, resolver))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ValueError, OSError, Image.DecompressionBombError) as error:
@@ -67,6 +67,16 @@ def load_mesh(
     if up == "y" or (up == "auto" and kind in Y_UP_FORMATS):
         mesh = Mesh(z_up_from_y_up(mesh.vertices), mesh.faces, mesh.colours, mesh.uv, mesh.texture)
     return mesh
+
+
+def _pieces(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:
+    """`_parts`; a glTF header that is JSON of another shape than glTF's shows itself in the way it fails."""
+    try:
+        return _parts(data, kind, resolver)
+    except (AttributeError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        if kind not in ("glb", "gltf"):
+            raise
+        raise InputError(f"malformed glTF header: {type(error).__name__}: {error}") from error
 
 
 def _parts(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:
