@@ -137,3 +137,23 @@ def test_training_ends_with_the_inputs_of_evaluation() -> None:
     off = configure(train.COMMAND, "scale=laptop", "inputs=simulated", "evaluate.chain=false")
     assert train.data_in_use(off)["eval_inputs"]["chain"] is False
     json.dumps(node)
+
+
+def test_evaluation_prepares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    from one2345 import checkpoints
+    from one2345.cli import predictors
+    from one2345.data.datamodule import ReconstructionDataModule
+
+    prepared: list[str | None] = []
+    monkeypatch.setattr(
+        ReconstructionDataModule, "ensure_prepared", lambda self, split=None: prepared.append(split)
+    )
+    monkeypatch.setattr(checkpoints, "load_reconstructor", lambda path: (None, {}))
+
+    def measure(*args: object, **settings: object) -> None:
+        raise InputError("far enough")
+
+    monkeypatch.setattr(predictors, "measure", measure)
+    with pytest.raises(InputError, match="far enough"):
+        evaluate.main(configure(evaluate.COMMAND, "scale=laptop", "data=shapes"))
+    assert prepared == ["test"]

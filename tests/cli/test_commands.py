@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ pytestmark = pytest.mark.slow
 AWKWARD = "it's, (a) [b] = ü"
 
 
-def command(name: str, *argv: str, cwd: Path) -> str:
+def command(name: str, *argv: str, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", f"one2345.cli.{name}", *argv],
         cwd=cwd,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=280,
@@ -69,6 +71,39 @@ def test_train_continue_evaluate(prepared, tmp_path):
     )  # fmt: skip
     summary = json.loads((tmp_path / "results, 1" / "summary.json").read_text())
     assert {"network exact", "network simulated", "visual hull exact"} <= set(summary["predictors"])
+
+
+@pytest.fixture(scope="module")
+def own_run(prepared, tmp_path_factory) -> Path:
+    """Run folder of a network of the user's own class, trained with Weights & Biases offline."""
+    cwd = tmp_path_factory.mktemp("own")
+    (cwd / "mine.py").write_text(
+        "from one2345.models import Reconstructor\n\nclass Mine(Reconstructor): pass\n"
+    )
+    command(
+        "train", "experiment=sdf_base", "debug=limit", "logger=wandb", "model._target_=mine.Mine", "data=folder",
+        f"data.root={prepared}", "run.id=a", cwd=cwd, WANDB_MODE="offline",
+    )  # fmt: skip
+    return cwd / "experiments" / "runs" / "debug_limit" / "a"
+
+
+def test_a_network_of_the_users_own_class_is_trained_and_evaluated(own_run):
+    from one2345.checkpoints import read_record
+
+    assert read_record(own_run)["model"]["_target_"] == "mine.Mine"
+    summary = json.loads((own_run / "evaluation" / "summary.json").read_text())
+    assert {"network", "visual hull"} <= set(summary["predictors"])
+
+
+def test_weights_and_biases_offline_holds_panels_and_meshes(own_run):
+    (run,) = (own_run / "wandb").glob("offline-run-*")
+    assert list(run.glob("*.wandb"))
+    panels = list((run / "files" / "media" / "images" / "preview").glob("*.png"))
+    assert panels
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in panels)
+    meshes = list((run / "files" / "media" / "object3D" / "mesh").glob("*.glb"))
+    assert meshes
+    assert all(m.read_bytes().startswith(b"glTF") for m in meshes)
 
 
 def test_two_processes_share_one_run_folder(prepared, tmp_path):
