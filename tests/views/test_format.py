@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -113,6 +115,21 @@ def test_awkward_paths_and_ids(tmp_path: Path, views: PosedViews) -> None:
     for bad in ("", "../x", "a/b", ".hidden", "x" * 201, "new\nline"):
         with pytest.raises(InputError, match="object id"):
             write_object(root, bad, views=views)
+
+
+def test_a_writer_that_is_overtaken_still_ends_with_a_whole_object(
+    tmp_path: Path, views: PosedViews, monkeypatch
+) -> None:
+    final, rename, others = tmp_path / "objects" / "one", os.rename, []
+
+    def overtaken(source, target) -> None:
+        if Path(target) == final and not others:
+            others.append(shutil.copytree(source, final))  # another writer, between the look and the leap
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    assert len(read_object(write_object(tmp_path, "one", views=views)).views()) == 3
+    assert not list((tmp_path / ".partial").iterdir())
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, views: PosedViews, monkeypatch) -> None:
