@@ -26,9 +26,7 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Pa
         prepare_objects(Balls(4, bad=("ball-1",), stop="ball-2"), out=parts, recipe=RECIPE, workers=1)
     assert list_objects(parts) == ["ball-0"]
     # What a killed process leaves: a half-written object aside, half a line in the quarantine list.
-    (parts / ".partial" / f"{gethostname()}-999999999-0123abcd" / "images").mkdir(
-        parents=True
-    )
+    (parts / ".partial" / f"{gethostname()}-999999999-0123abcd" / "images").mkdir(parents=True)
     with (parts / QUARANTINE).open("a") as file:
         file.write('{"id": "ball-3", "rea')
     summary = prepare_objects(Balls(4, bad=("ball-1",)), out=parts, recipe=RECIPE, workers=1)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from one2345.geometry import (
     Cameras,
     camera_rays,
-    field_of_view,
     in_frame,
     intrinsics,
     look_at,
@@ -103,7 +102,8 @@ def test_resized_cameras_see_the_same_rays() -> None:
 
 def test_standard_intrinsics() -> None:
     assert torch.equal(intrinsics(256), torch.tensor([[280.0, 0, 128], [0, 280, 128], [0, 0, 1]]))
-    assert math.isclose(float(field_of_view(orbit_cameras([0.0], [0.0], size=128))[0]), 49.13, abs_tol=0.01)
+    focal = float(orbit_cameras([0.0], [0.0], size=128).K[0, 0, 0])
+    assert math.isclose(2 * math.degrees(math.atan(64 / focal)), 49.13, abs_tol=0.01)
 
 
 def test_w2c_inverts_c2w_and_batches_index() -> None:

@@ -2,6 +2,7 @@
 
 from .baselines import HULL_RESOLUTIONS, VisualHull, exact_inputs, visual_hull_mesh, visual_hulls
 from .evaluator import evaluate
+from .metrics import ObjectMean
 from .occupancy import grid_occupancy, is_closed
 from .prediction import FAILURES, Prediction, Predictor
 from .protocol import EvaluationProtocol
@@ -13,6 +14,7 @@ __all__ = [
     "FAILURES",
     "HULL_RESOLUTIONS",
     "EvaluationProtocol",
+    "ObjectMean",
     "Prediction",
     "Predictor",
     "Row",

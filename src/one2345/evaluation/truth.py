@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from one2345.errors import EmptySurfaceError, InputError
-from one2345.geometry import Cameras, Mesh, evaluation_box
-from one2345.objects.base import Object3D
+from one2345.geometry import Cameras, Mesh
+from one2345.geometry.area_sampling import faces_at, uniform_weights
 from one2345.objects.mesh_object import MeshObject
-from one2345.seeding import key, numpy_rng
+from one2345.seeding import numpy_rng
 from one2345.views import ObjectRecord, PosedViews
 
 from .metrics import chamfer, cloud_distances, fscore, normal_consistency, psnr, ssim, volume_iou
@@ -53,15 +53,6 @@ class Truth:
             views=views,
         )
 
-    @staticmethod
-    def from_object(
-        obj: Object3D, *, points: int = 100_000, seed: int = 0, resolutions: tuple[int, ...] = (64, 128)
-    ) -> Truth:
-        """Sampled from an analytic shape or a mesh, without pictures."""
-        surface = obj.sample_surface(points, seed=key(seed, obj.id))
-        grids = {r: (obj.sdf(evaluation_box(r).nodes()) <= 0).numpy() for r in resolutions}
-        return Truth(obj.id, surface.points.numpy(), surface.normals.numpy(), grids)
-
 
 def by_azimuth(cameras: Cameras) -> torch.Tensor:
     """(v,) the order in which `Truth` keeps its views: by azimuth from 0, file order among equals."""
@@ -94,10 +85,8 @@ def sample_mesh(
     total = np.cumsum(mesh.areas())
     if not total[-1] > 0:
         raise EmptySurfaceError("the mesh has no area")
-    position = (np.arange(count) + rng.random(count)) / count * total[-1]
-    face = np.searchsorted(total, position, side="right").clip(max=len(total) - 1)
-    root, other = np.sqrt(rng.random(count)), rng.random(count)
-    weights = np.stack([1 - root, root * (1 - other), root * other], -1)
+    face = faces_at(total, (np.arange(count) + rng.random(count)) / count)
+    weights = uniform_weights(rng, count)
     return np.einsum("pk,pki->pi", weights, mesh.triangles[face]), mesh.face_normals()[face]
 
 

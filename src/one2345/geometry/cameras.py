@@ -175,8 +175,3 @@ def orbit_cameras(
     c2w = orbit(torch.as_tensor(azimuth), torch.as_tensor(elevation), radius)
     K = intrinsics(size, focal).expand(*c2w.shape[:-2], 3, 3).clone()
     return Cameras(K=K, c2w=c2w, size=(size, size) if isinstance(size, int) else size)
-
-
-def field_of_view(cameras: Cameras) -> Tensor:
-    """Horizontal field of view in degrees, (...)."""
-    return 2 * torch.rad2deg(torch.atan(cameras.size[1] / 2 / cameras.K[..., 0, 0]))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from one2345.errors import InputError
 from one2345.geometry import Cameras, Mesh, camera_rays, normalise_transform
+from one2345.geometry.area_sampling import faces_at, uniform_weights
 from one2345.objects.base import Render, SurfaceSamples
 from one2345.objects.cpu_backend import Backend, CpuBackend, Hits, point_weights
 from one2345.objects.quality import MeshReport, MeshWarning, assess, solid
@@ -89,11 +90,8 @@ class MeshObject:
         """n points uniform by area, with the normals of their faces and their albedo."""
         random = np.random.default_rng(seed)
         total = np.cumsum(self.mesh.areas())
-        face = np.searchsorted(total, random.uniform(0.0, total[-1], n), side="right").clip(
-            max=len(total) - 1
-        )
-        root, other = np.sqrt(random.random(n)), random.random(n)
-        weights = np.stack([1 - root, root * (1 - other), root * other], -1)
+        face = faces_at(total, random.random(n))
+        weights = uniform_weights(random, n)
         points = self._interpolate(face, weights)
         values = (points, self._normals[face], self._albedo(face, weights))
         return SurfaceSamples(*(torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in values))

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from one2345.geometry import Mesh
+from one2345.geometry.area_sampling import faces_at
 from one2345.objects.cavities import drop_enclosed
 from one2345.objects.cpu_backend import CpuBackend
 from one2345.objects.topology import count_edges, is_degenerate, label_components, oriented, weld
@@ -110,7 +111,7 @@ def _doubtful(mesh: Mesh, probes: int = 4096) -> float:
     edge = float((upper - lower).max())
     anywhere = random.uniform(lower, upper, (probes // 2, 3))
     areas = np.cumsum(mesh.areas())
-    face = np.searchsorted(areas, random.uniform(0, areas[-1], probes // 2)).clip(max=len(areas) - 1)
+    face = faces_at(areas, random.random(probes // 2))
     weights = random.dirichlet((1.0, 1.0, 1.0), probes // 2)
     side = random.choice([-1.0, 1.0], (probes // 2, 1)) * 0.01 * edge
     near = (

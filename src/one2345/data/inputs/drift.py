@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ...geometry import OBJECT_EDGE, Cameras
+from ...geometry import OBJECT_EDGE, Cameras, camera_rays, project, z_per_t
 from ...seeding import Part, torch_rng
 
 _SHAPES = {
@@ -93,9 +93,8 @@ def smooth(field: Tensor, at: Tensor) -> Tensor:
 
 def image_coordinates(points_world: Tensor, cameras: Cameras) -> Tensor:
     """(v, p, 2) in [-1, 1] over the image, of points (v, p, 3) seen by cameras (v)."""
-    image = _camera_frame(points_world, cameras) @ cameras.K.mT
-    size = image.new_tensor([cameras.size[1], cameras.size[0]])
-    return image[..., :2] / image[..., 2:].clamp_min(1e-3) / size * 2 - 1
+    pixels, _ = project(points_world, cameras)
+    return pixels / pixels.new_tensor([cameras.size[1], cameras.size[0]]) * 2 - 1
 
 
 def displace(
@@ -116,12 +115,8 @@ def displace(
 
 def lift(depth: Tensor, cameras: Cameras) -> Tensor:
     """World points (v, h*w, 3) of z-depth maps (v, h, w) whose size is that of the cameras."""
-    height, width = depth.shape[-2:]
-    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    pixels = torch.stack([u, v, torch.ones_like(u)], -1).reshape(-1, 3).to(depth)
-    rays = pixels @ torch.linalg.inv(cameras.K).mT
-    points = rays * depth.flatten(1)[..., None]
-    return points @ cameras.c2w[:, :3, :3].mT + cameras.c2w[:, None, :3, 3]
+    rays = camera_rays(cameras)
+    return rays.at(depth / z_per_t(cameras, rays.directions)).flatten(1, 2)
 
 
 def ball_depth(cameras: Cameras) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from one2345.geometry import Box, Cameras, Mesh
+from one2345.geometry.area_sampling import faces_at, uniform_weights
 from one2345.objects.base import Render, SurfaceSamples
 from one2345.objects.shapes.grid import ShapeGrid, coarse_to_fine, sample_grid
 from one2345.objects.shapes.parts import Part
@@ -101,10 +102,9 @@ class AnalyticShape:
         """n points uniform by area on the outer surface: from its triangles, moved onto the zero set."""
         generator = numpy_rng("surface", self.id, seed)
         triangles, cumulative = self._triangles
-        chosen = np.searchsorted(cumulative, generator.random(n) * cumulative[-1], side="right")
-        corner = triangles[np.minimum(chosen, len(triangles) - 1)]
-        u, v = np.sqrt(generator.random((n, 1))), generator.random((n, 1))
-        points = (1.0 - u) * corner[:, 0] + u * (1.0 - v) * corner[:, 1] + u * v * corner[:, 2]
+        corner = triangles[faces_at(cumulative, generator.random(n))]
+        a, b, c = uniform_weights(generator, n).T[..., None]
+        points = a * corner[:, 0] + b * corner[:, 1] + c * corner[:, 2]
         start = torch.from_numpy(points).float()
         surface, _ = onto_surface(self.programs.gradient_at, start, steps=3, limit=self.grid.spacing)
         normals = torch.nn.functional.normalize(self.programs.gradient_at(surface)[1], dim=-1)
