@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import Module
 
 from .build import build
 from .errors import CheckpointError, InputError
+from .files import write_atomic
 from .models import Reconstructor
 from .paths import PACKAGE
 
@@ -98,9 +99,7 @@ def save_release(path: Path, model: Reconstructor, record: Mapping[str, Any]) ->
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"format": FORMAT, "record": json.dumps(dict(record), sort_keys=True)}
-    aside = path.with_name(path.name + ".partial")
-    save_file(state, aside, metadata=metadata)
-    aside.replace(path)
+    write_atomic(path, save(state, metadata=metadata))
 
 
 def training_record(model_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Loggers that go on where an interrupted run stopped."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from one2345.cli.run_folder import overrides_hash
+from one2345.files import write_atomic
 
 
 class MetricsCsv(Logger):
@@ -85,12 +87,11 @@ class MetricsCsv(Logger):
             return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        aside = self.path.with_name(".metrics.csv.partial")
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        aside.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.path, text.getvalue())
 
 
 def wandb_logger(*, folder: str, **options: Any) -> WandbLogger:

@@ -15,6 +15,7 @@ from typing import Any
 
 from one2345.build import did_you_mean
 from one2345.errors import InputError
+from one2345.files import write_atomic
 
 LAST = Path("checkpoints") / "last.ckpt"
 CONFIG = "config.json"
@@ -133,10 +134,7 @@ def write_config(config: dict[str, Any], folder: Path) -> Path:
     except (TypeError, ValueError) as error:
         raise InputError(f"the configuration cannot be kept as JSON: {error}") from error
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{CONFIG}.{os.getpid()}"
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.replace(folder / CONFIG)
+        write_atomic(folder / CONFIG, text + "\n")
     except OSError as error:
         raise InputError(f"cannot write the run folder {folder}: {error}; run.root=DIR moves it") from error
     return folder / CONFIG
