@@ -71,7 +71,7 @@ class ReconstructionModule(pl.LightningModule):
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
         total, terms = self.losses(batch, self.global_step)
-        self.log("loss/total", total, batch_size=len(batch.ids))
+        self.log("loss/total", total, batch_size=len(batch.ids), prog_bar=True)
         self.log_dict({f"loss/{name}": value for name, value in terms.items()}, batch_size=len(batch.ids))
         self.log("train/inv_s", self.model.variance().detach())
         return total
@@ -94,7 +94,7 @@ class ReconstructionModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Means over the objects, each counted once whatever rank it was on."""
         means = {f"val/{name}": value.float() for name, value in self.scores.compute().items()}
-        self.log_dict(means)
+        self.log_dict(means, prog_bar=True)
         self.scores.reset()
 
     def _psnr(self, field: ReconstructedField, batch: SceneBatch, size: int = 64) -> Tensor:
