@@ -86,7 +86,7 @@ def _hidden(p):
 
 
 def test_breach_is_found_logged_and_repaired(caplog):
-    with caplog.at_level(logging.WARNING, "one2345.meshing"):
+    with caplog.at_level(logging.DEBUG, "one2345.meshing"):
         fine, stats = extract_with_stats(rough, Box(), resolution=128, lipschitz=0.05, probes=50000)
     dense = extract(rough, Box(), resolution=128, dense=True)
     assert np.array_equal(fine.vertices, dense.vertices)
@@ -96,7 +96,7 @@ def test_breach_is_found_logged_and_repaired(caplog):
 
 
 def test_piece_in_skipped_blocks_is_found_by_probes_and_followed(caplog):
-    with caplog.at_level(logging.WARNING, "one2345.meshing"):
+    with caplog.at_level(logging.DEBUG, "one2345.meshing"):
         fine, stats = extract_with_stats(
             _hidden, Box(), resolution=128, coarse=4, lipschitz=1.0, probes=100000
         )

@@ -81,13 +81,13 @@ def sample_near_surface(
             return LatticeStats(lattice.evaluations, n**3, float(bound.max()), round_, widened)
         widened += int(crossing.sum()) + int(breach.sum())
         if breach.any():
-            log.warning(
+            log.debug(
                 "extraction: |grad f| reaches %.3g where %.3g was assumed (%d coarse blocks); band widened",
                 float(steep[breach].max()), float(bound[breach].min()), int(breach.sum()),
             )  # fmt: skip
             bound = np.maximum(bound, margin * maximum_filter(np.where(breach, steep, 0), size=3))
         if crossing.any():
-            log.warning("extraction: surface found in %d skipped blocks; band widened", int(crossing.sum()))
+            log.debug("extraction: surface found in %d skipped blocks; band widened", int(crossing.sum()))
             forced = kept | crossing
     log.warning("extraction: the checks fail after %d rounds; evaluating the whole lattice", MAX_ROUNDS)
     sample_dense(lattice)
