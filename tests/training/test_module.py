@@ -1,6 +1,7 @@
 """One process with a whole batch against parts of it, checkpoints, schedule."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -77,6 +78,14 @@ def test_a_batch_is_the_mean_of_its_objects() -> None:
     together, _ = module.losses(sphere_batch(objects=2), 0)
     apart = [module.losses(sphere_batch(objects=1, seed=s), 0)[0] for s in (0, 1)]
     assert torch.allclose(together, sum(apart) / 2, rtol=1e-5)
+
+
+def test_each_object_draws_from_its_own_stream() -> None:
+    module, batch = _module(), sphere_batch()
+    total, _ = module.losses(batch, 0)
+    again, _ = module.losses(batch, 0)
+    other, _ = module.losses(replace(batch, seeds=(5,)), 0)
+    assert torch.equal(total, again) and not torch.equal(total, other)
 
 
 def test_schedule() -> None:
