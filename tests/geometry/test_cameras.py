@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from one2345.geometry import (
     Cameras,
     camera_rays,
+    hold_in_frame,
     in_frame,
     intrinsics,
     look_at,
@@ -122,3 +123,10 @@ def test_sampling_at_pixel_centres_returns_the_pixels_and_zero_outside() -> None
     centres = pixel_centres((5, 7)).reshape(1, -1, 2)
     assert torch.allclose(sample_views(maps, centres), maps.flatten(2), atol=1e-6)
     assert (sample_views(maps, torch.tensor([[[-3.0, 2.0], [9.0, 2.0]]])) == 0).all()
+
+
+def test_positions_beyond_the_frame_are_held_at_its_border_pixels() -> None:
+    pixels = torch.tensor([[3.0, 2.0], [-2.5, 2.0], [10.5, 8.5]])
+    held, beyond = hold_in_frame(pixels, (5, 7))
+    assert held.tolist() == [[3.0, 2.0], [0.5, 2.0], [6.5, 4.5]]
+    assert torch.allclose(beyond, torch.tensor([0.0, 3.0, math.hypot(4.0, 4.0)]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from one2345.errors import EmptySurfaceError
-from one2345.geometry import Box, Mesh, mask_distance, project, sample_views
+from one2345.geometry import Box, Mesh, hold_in_frame, mask_distance, project, sample_views
 from one2345.meshing import Extractor, colour_vertices
 from one2345.views import ObjectRecord, PosedViews
 
@@ -35,17 +35,14 @@ def visual_hull_mesh(views: PosedViews, *, resolution: int, box: Box | None = No
     cleaned away. Raises EmptySurfaceError when the silhouettes have no common point.
     """
     cameras = views.cameras
-    height, width = cameras.size
     maps = torch.stack([views.masks, mask_distance(views.masks)], 1)
     scale = 2 / (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])
-    limit = scale.new_tensor([width - 0.5, height - 0.5])
 
     def field(points: Tensor) -> Tensor:
         pixels, depth = project(points.expand(len(cameras), -1, -1), cameras)
-        clamped = torch.minimum(pixels.clamp_min(0.5), limit)
-        mask, distance = sample_views(maps, clamped).unbind(1)
-        distance = distance + torch.linalg.vector_norm(pixels - clamped, dim=-1)
-        size = (distance * depth * scale[:, None]).amax(0).abs().clamp_min(1e-6)
+        held, outside = hold_in_frame(pixels, cameras.size)
+        mask, distance = sample_views(maps, held).unbind(1)
+        size = ((distance + outside) * depth * scale[:, None]).amax(0).abs().clamp_min(1e-6)
         return torch.where((mask > 0.5).all(0), -size, size)
 
     # Slopes of a distance, plus a jump below a pixel at the outline where the mask decides the sign.

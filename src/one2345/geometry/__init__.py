@@ -25,7 +25,7 @@ from .conventions import (
 )
 from .mesh import Mesh, normalise_transform
 from .plans import PlannedView, RingRule, ViewPlan, load_plan
-from .projection import in_frame, project, sample_views
+from .projection import hold_in_frame, in_frame, project, sample_views
 from .rays import Rays, camera_rays, pixel_centres, pixel_rays, z_per_t
 from .visual_hull import cone_distances, hull_occupancy, hull_sdf, mask_distance
 
@@ -46,6 +46,7 @@ __all__ = [
     "colmap_from_c2w",
     "cone_distances",
     "evaluation_box",
+    "hold_in_frame",
     "hull_occupancy",
     "hull_sdf",
     "in_frame",

@@ -27,6 +27,14 @@ def in_frame(pixels: Tensor, depth: Tensor, size: tuple[int, int]) -> Tensor:
     return (depth > 0) & (u >= 0) & (u <= size[1]) & (v >= 0) & (v <= size[0])
 
 
+def hold_in_frame(pixels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The positions nearest to pixels (..., p, 2) among and between the pixel centres of an image, and how far
+    away they are (..., p), in pixels. A map sampled there goes on with its border value beyond the frame."""
+    limit = pixels.new_tensor([size[1] - 0.5, size[0] - 0.5])
+    held = torch.minimum(pixels.clamp_min(0.5), limit)
+    return held, torch.linalg.vector_norm(pixels - held, dim=-1)
+
+
 def sample_views(maps: Tensor, pixels: Tensor) -> Tensor:
     """Bilinear samples (n, c, p) of maps (n, c, h, w) at pixels (n, p, 2) given at the maps' own resolution.
 

@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from .cameras import Cameras
-from .projection import in_frame, project, sample_views
+from .projection import hold_in_frame, in_frame, project, sample_views
 
 
 def mask_distance(masks: Tensor) -> Tensor:
@@ -45,12 +45,9 @@ def cone_distances(points_world: Tensor, distances: Tensor, cameras: Cameras) ->
     distances: (n, h, w) from `mask_distance`, at the cameras' image size. Beyond the frame the border
     value plus the way to the frame counts; behind a camera nothing is known and the value is -inf.
     """
-    height, width = distances.shape[-2:]
     pixels, depth = project(points_world.expand(len(cameras), -1, -1), cameras)
-    limit = pixels.new_tensor([width - 0.5, height - 0.5])
-    clamped = torch.minimum(pixels.clamp_min(0.5), limit)
-    sampled = sample_views(distances[:, None], clamped)[:, 0]
-    outside = torch.linalg.vector_norm(pixels - clamped, dim=-1)
+    held, outside = hold_in_frame(pixels, (distances.shape[-2], distances.shape[-1]))
+    sampled = sample_views(distances[:, None], held)[:, 0]
     focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])[:, None] / 2
     world = (sampled + outside) * depth / focal
     return torch.where(depth > 0, world, torch.full_like(world, -torch.inf))

@@ -57,9 +57,8 @@ class ReconstructionModule(pl.LightningModule):
     def losses(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss () and its unweighted terms at a step."""
         field = self.field(batch)
-        with torch.autocast(
-            batch.images.device.type, enabled=False
-        ):  # distances and their gradients need float32
+        # Distances and their gradients need float32.
+        with torch.autocast(batch.images.device.type, enabled=False):
             terms = StepTerms(
                 field,
                 batch,
