@@ -190,8 +190,8 @@ def _complete(out: Path, id: str, source: Source, digest: str) -> bool:
         return False
     try:
         record = read_object(folder)
-        found = (record.recipe, record.provenance.get("sha256"), record.split)
-        return found == (digest, source.fingerprint(id), source.split(id))
+        made_from = record.provenance.get("fingerprint", record.provenance.get("sha256"))
+        return (record.recipe, made_from, record.split) == (digest, source.fingerprint(id), source.split(id))
     except One2345Error:
         return False
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,13 +31,20 @@ Y_UP_FORMATS = ("glb", "gltf", "obj", "ply")
 
 
 def load_mesh(
-    path: str | Path, *, root: str | Path | None = None, up: Literal["auto", "y", "z"] = "auto"
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    up: Literal["auto", "y", "z"] = "auto",
+    search: Sequence[str | Path] = (),
+    texture: str | None = None,
 ) -> Mesh:
     """The mesh of a GLB, glTF, OBJ, PLY, STL or OFF file, z up, in the file's units; scenes are flattened.
 
     Colour: the base colour texture (several are packed into one), else the base colour factor or the vertex
     colours, all sRGB. Images are kept as stored; glTF's linear factors and vertex colours are converted.
-    Files named by the mesh are read only inside its folder, or inside `root` where given.
+    Files named by the mesh are read only inside its folder, or inside `root` where given; those that are not
+    beside it are looked for in the folders `search` too. texture: name of the image of an OBJ whose material
+    library is missing.
     `up` is the file's upward axis; "auto" takes y for glTF, OBJ and PLY, z for STL and OFF.
 
     Raises InputError that names the file and the cause: not there, not readable, cut short, no faces, NaN
@@ -54,9 +63,13 @@ def load_mesh(
         )
     if up not in ("auto", "y", "z"):
         raise InputError(f"up={up!r}: use 'auto', 'y' or 'z'")
-    resolver = FolderResolver(path, None if root is None else Path(root))
+    resolver = FolderResolver(
+        path, None if root is None else Path(root), search=[Path(folder) for folder in search]
+    )
     try:
         data = path.read_bytes()
+        if kind == "obj" and texture is not None:
+            resolver.stand_in = _one_texture(data, texture)
         mesh = join(_pieces(data, kind, resolver))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -67,6 +80,12 @@ def load_mesh(
     if up == "y" or (up == "auto" and kind in Y_UP_FORMATS):
         mesh = Mesh(z_up_from_y_up(mesh.vertices), mesh.faces, mesh.colours, mesh.uv, mesh.texture)
     return mesh
+
+
+def _one_texture(data: bytes, texture: str) -> bytes:
+    """A material library that gives every material of an OBJ file the same image."""
+    names = dict.fromkeys(re.findall(rb"^usemtl[ \t]+(.+?)\s*$", data, re.MULTILINE))
+    return b"".join(b"newmtl %s\nmap_Kd %s\n" % (name, texture.encode()) for name in names)
 
 
 def _pieces(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -13,14 +14,26 @@ from one2345.errors import InputError
 class FolderResolver(Resolver):
     """Gives trimesh the files beside a mesh. `root` is the outermost folder allowed (default: the same).
 
+    search: further folders in which what is not beside the mesh is looked for, under the same rule. stand_in:
+    content of a material library (.mtl) that is nowhere.
+
     trimesh swallows what `get` raises for images and material libraries; so refusals and missing files are
     kept in `refused` and `missing`, and the loader looks there afterwards.
     """
 
-    def __init__(self, path: Path, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        root: Path | None = None,
+        *,
+        search: Sequence[Path] = (),
+        stand_in: bytes | None = None,
+    ) -> None:
         self.folder = path.resolve().parent
         self.root = (root or self.folder).resolve()
         self.file_name = path.name
+        self.search = tuple(search)
+        self.stand_in = stand_in
         self.refused: list[str] = []
         self.missing: list[str] = []
 
@@ -34,11 +47,12 @@ class FolderResolver(Resolver):
             if reason:
                 self.refused.append(f"{name!r} {reason}")
                 raise InputError(f"reference {name!r} {reason}")
-            target = (self.folder / candidate.replace("\\", "/")).resolve()
-            if not target.is_relative_to(self.root):
-                reason = f"points outside {self.root}"
-            elif target.is_file():
-                return target
+            for folder in (self.folder, *self.search):
+                target = (folder / candidate.replace("\\", "/")).resolve()
+                if not target.is_relative_to(self.root):
+                    reason = reason or f"points outside {self.root}"
+                elif target.is_file():
+                    return target
         if not reason:
             self.missing.append(name)
             raise FileNotFoundError(name)
@@ -46,7 +60,13 @@ class FolderResolver(Resolver):
         raise InputError(f"reference {name!r} {reason}")
 
     def get(self, key: str) -> bytes:
-        return self.locate(key).read_bytes()
+        try:
+            return self.locate(key).read_bytes()
+        except FileNotFoundError:
+            if self.stand_in is None or not key.strip().lower().endswith(".mtl"):
+                raise
+            self.missing.remove(key)
+            return self.stand_in
 
     def keys(self) -> list[str]:
         """Nothing is listed: files are read only when the mesh names them."""
@@ -56,7 +76,9 @@ class FolderResolver(Resolver):
         raise InputError(f"loading a mesh must not write {name!r}")
 
     def namespaced(self, namespace: str) -> FolderResolver:
-        return FolderResolver(self.locate(namespace) / self.file_name, self.root)
+        return FolderResolver(
+            self.locate(namespace) / self.file_name, self.root, search=self.search, stand_in=self.stand_in
+        )
 
 
 def _forbidden(text: str) -> str | None:
