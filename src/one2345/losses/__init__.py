@@ -5,7 +5,7 @@ whatever the size of their masks, and N ranks with a part of the batch each give
 An object without a valid entry contributes 0 (and a zero gradient) and still counts as an object.
 """
 
-from .mesh import mesh_regularisation, nearest, surface_points
+from .mesh import mesh_regularisation, nearest, surface_points, vertex_distance
 from .reduce import per_object_mean
 from .terms import (
     colour_l1,
@@ -33,5 +33,6 @@ __all__ = [
     "sparsity",
     "surface_points",
     "texture_consistency",
+    "vertex_distance",
     "view_consistency",
 ]

@@ -46,26 +46,41 @@ def mesh_regularisation(
     min_gradient: float = 0.1,
     chunk: int = 1024,
 ) -> Tensor:
-    """Squared distance of predicted surface points to the nearest vertex, and back; the mean of both means.
+    """`vertex_distance` of the field's own surface points.
 
     points (b, p, 3), with sdf (b, p) and gradient (b, p, 3) there: they should lie near the surface.
     vertices: (b, q, 3) true vertices or surface points.
     point_mask (b, p), vertex_mask (b, q): which of them are real.
-    The pairing is constant; the gradient flows through the predicted points in both directions.
     """
     predicted = surface_points(
         points, masked(sdf, point_mask), masked(gradient, point_mask), min_gradient=min_gradient
     )
-    predicted = masked(predicted, point_mask)
-    vertices = masked(vertices, vertex_mask)
+    return vertex_distance(predicted, vertices, point_mask, vertex_mask, chunk=chunk)
+
+
+def vertex_distance(
+    predicted: Tensor,
+    vertices: Tensor,
+    predicted_mask: Tensor | None = None,
+    vertex_mask: Tensor | None = None,
+    *,
+    chunk: int = 1024,
+) -> Tensor:
+    """Squared distance of predicted points (b, p, 3) to the nearest true vertex (b, q, 3), and back; the mean of
+    both means.
+
+    predicted_mask (b, p), vertex_mask (b, q): which of them are real.
+    The pairing is constant; the gradient flows through the predicted points in both directions.
+    """
+    predicted, vertices = masked(predicted, predicted_mask), masked(vertices, vertex_mask)
     forth_mask, back_mask = (
-        _both(point_mask, vertex_mask, predicted),
-        _both(vertex_mask, point_mask, vertices),
+        _both(predicted_mask, vertex_mask, predicted),
+        _both(vertex_mask, predicted_mask, vertices),
     )
     to_vertex = nearest(predicted.detach(), vertices, vertex_mask, chunk=chunk)
-    to_point = nearest(vertices, predicted.detach(), point_mask, chunk=chunk)
+    to_predicted = nearest(vertices, predicted.detach(), predicted_mask, chunk=chunk)
     forth = (predicted - _take(vertices, to_vertex)).square().sum(-1)
-    back = (vertices - _take(predicted, to_point)).square().sum(-1)
+    back = (vertices - _take(predicted, to_predicted)).square().sum(-1)
     return 0.5 * (per_object_mean(forth, forth_mask) + per_object_mean(back, back_mask))
 
 

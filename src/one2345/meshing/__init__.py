@@ -5,11 +5,13 @@ from .colour import colour_vertices, vertex_normals
 from .export import srgb_to_linear, write_mesh
 from .extract import extract, extract_with_stats
 from .extractor import Extraction, Extractor
+from .flexicubes import FlexiCubesExtractor, surface_vertices
 from .lattice import LatticeStats
 
 __all__ = [
     "Extraction",
     "Extractor",
+    "FlexiCubesExtractor",
     "Floaters",
     "LatticeStats",
     "colour_vertices",
@@ -18,6 +20,7 @@ __all__ = [
     "extract_with_stats",
     "remove_floaters",
     "srgb_to_linear",
+    "surface_vertices",
     "vertex_normals",
     "write_mesh",
 ]

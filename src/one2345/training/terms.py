@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from .. import losses
+from .. import kaolin, losses
 from ..data.batch import SceneBatch
 from ..errors import InputError
 from ..geometry import Rays, pixel_rays
+from ..meshing import surface_vertices
 from ..models import ReconstructedField
 from ..rendering import RayRender, RenderSettings, render_rays
 from ..seeding import torch_rng
+
+MeshPoints = Literal["projected", "flexicubes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,8 @@ class TermSettings:
     """render: sampling along rays. truncation: distance, in world units, beyond which SDF labels only give the side.
     uniform_points: of the sparsity term. spread: standard deviation, in world units, of the points from which the mesh
     term steps to the surface. source_rays: rays per object of the view consistency term.
+    mesh_points: what the mesh term compares with the truth. "projected": points stepped to the surface;
+    "flexicubes": vertices of the surface between mesh_resolution^3 nodes, which needs kaolin (InputError without).
     """
 
     render: RenderSettings = field(default_factory=RenderSettings)
@@ -30,6 +37,18 @@ class TermSettings:
     uniform_points: int = 1024
     spread: float = 0.02
     source_rays: int = 128
+    mesh_points: MeshPoints = "projected"
+    mesh_resolution: int = 48
+
+    def __post_init__(self) -> None:
+        if self.mesh_points not in get_args(MeshPoints):
+            raise InputError(
+                f"training.terms.mesh_points={self.mesh_points}, expected {' or '.join(get_args(MeshPoints))}"
+            )
+        if self.mesh_resolution < 2:
+            raise InputError(f"training.terms.mesh_resolution={self.mesh_resolution}, expected at least 2")
+        if self.mesh_points == "flexicubes":
+            kaolin.require()
 
 
 class StepTerms:
@@ -113,10 +132,33 @@ class StepTerms:
 
     def _mesh_regularisation(self) -> Tensor:
         vertices = self.batch.surface_points
+        if self.settings.mesh_points == "flexicubes":
+            predicted, mask = self._extracted_vertices()
+            # Without a surface there is no vertex, yet every rank has to use the same parameters.
+            none = 0.0 * self.field.sdf(vertices[:, :1]).sum()
+            return losses.vertex_distance(predicted, vertices, mask) + none
         noise = torch.special.ndtri(self._random("mesh", vertices.shape[1], 3).clamp(1e-4, 1 - 1e-4))
         points = vertices + self.settings.spread * noise
         sdf, gradient = self.field.sdf_and_gradient(points)
         return losses.mesh_regularisation(points, sdf, gradient, vertices)
+
+    def _extracted_vertices(self) -> tuple[Tensor, Tensor]:
+        """Vertices (b, n, 3) of the objects' surfaces, padded to at least one, and which are real (b, n)."""
+        found = []
+        for index in range(len(self.batch)):
+            one = self.field.only(index)
+            found.append(
+                surface_vertices(
+                    lambda points, one=one: one.sdf(points[None])[0],
+                    self.field.box,
+                    resolution=self.settings.mesh_resolution,
+                    device=self.batch.images.device,
+                )
+            )
+        counts = torch.tensor([len(vertices) for vertices in found], device=self.batch.images.device)
+        padding = found[0].new_zeros(1, 3)
+        padded = pad_sequence([*found, padding], batch_first=True)[:-1]
+        return padded, torch.arange(padded.shape[1], device=counts.device) < counts[:, None]
 
     def _render(self, rays: Rays, stream: str) -> RayRender:
         near, far, _ = self.field.box.ray_interval(rays)
