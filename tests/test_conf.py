@@ -12,7 +12,11 @@ from one2345.paths import conf_dir
 
 COMMANDS = [name for name in ("train", "evaluate", "prepare") if (conf_dir() / f"{name}.yaml").is_file()]
 # what a configuration must be told before it is complete
-NEEDS = {"inputs=predicted": ["inputs.root=x"], "source=folder": ["source.root=x"]}
+NEEDS = {
+    "inputs=predicted": ["inputs.root=x"],
+    "source=folder": ["source.root=x"],
+    "source=gso": ["source.root=x"],
+}
 
 
 def groups_of(command: str) -> list[str]:
@@ -91,6 +95,8 @@ def test_text_keys_that_the_commands_have_are_really_keys():
         "data.manifest",
         "source.manifest",
         "inputs.root",
+        "data.list",
+        "source.url",
     }
     assert TEXT_KEYS - later - optional <= known
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.data.spheres import RECIPE, Balls, tree
 
-from one2345.data import SceneSizes
+from one2345.data import ListedObject, ObjectList, SceneSizes
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.errors import InputError
 
@@ -85,6 +85,32 @@ def test_ids_restrict_all_splits_alike(balls: Path) -> None:
     assert [len(b) for b in batches] == [3, 3]
     assert len({seed for b in batches for seed in b.seeds}) == 6
     assert next(iter(data.val_dataloader())).ids == ("ball-2",)
+
+
+def named(*rows: tuple[str, str]) -> ObjectList:
+    return ObjectList("a list", tuple(ListedObject(id, split=split) for id, split in rows))
+
+
+def test_a_list_restricts_and_splits(balls: Path, caplog: pytest.LogCaptureFixture) -> None:
+    unsplit = module(root=balls, list=named(("ball-0", ""), ("ball-2", "")))
+    assert (unsplit.ids("train"), unsplit.ids("val"), unsplit.ids("test")) == (["ball-0"], [], ["ball-2"])
+    assert unsplit.ids("all") == ["ball-0", "ball-2"]
+    split = named(("ball-0", "test"), ("ball-1", "train"), ("ball-2", "test"))
+    data = module(root=balls, list=split)
+    assert (data.ids("train"), data.ids("val"), data.ids("test")) == (["ball-1"], [], ["ball-0", "ball-2"])
+    assert module(root=balls, list=split, test_split="all").ids("test") == ["ball-0", "ball-1", "ball-2"]
+    lost = named(("ball-0", "test"), ("ball-8", "test"), ("ball-9", "train"))
+    with pytest.raises(InputError, match=r"lacks 2 \(ball-8, ball-9\) of the 3 .* a list; data.partial=true"):
+        module(root=balls, list=lost).ids("test")
+    assert module(root=balls, list=lost, partial=True).ids("test") == ["ball-0"]
+    assert "lacks 2 (ball-8, ball-9)" in caplog.text
+
+
+def test_a_file_is_a_list(balls: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("id\nball-3\n")
+    assert module(root=balls, list=tmp_path / "list.csv").ids("train") == ["ball-3"]
+    with pytest.raises(InputError, match=r"no list of the package \(gso_dev"):
+        module(root=balls, list="gso")
 
 
 def test_what_is_missing_is_named(balls: Path, tmp_path: Path) -> None:

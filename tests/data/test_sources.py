@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.data.model_folders import SIZE, block_obj, mujoco_files, official_files, write_files
 
-from one2345.data import FolderSource, ShapesSource
+from one2345.data import FolderSource, ShapesSource, open_meshes
 from one2345.errors import InputError
+from one2345.objects import load_mesh
 
 
 @pytest.fixture
@@ -33,6 +37,119 @@ def test_a_folder_without_manifest_is_searched(folder: Path) -> None:
     (folder / "one.ply").write_bytes(b"y")
     with pytest.raises(InputError, match=r"one.glb and .*one.ply would both be the object 'one'"):
         FolderSource(root=folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "ids"),
+    [
+        (["b.ply", "a.glb"], ["a", "b"]),
+        (["glb/a.glb", "glb/b.glb", "more/c.glb"], ["a", "b", "c"]),
+        (["mug/mesh.obj", "cup/scan_7.glb"], ["cup", "mug"]),
+        (["002_can/google_16k/textured.obj", "003_box/google_16k/textured.obj"], ["002_can", "003_box"]),
+        (["mug/out/mesh.obj"], ["out"]),
+        (["mesh.obj", "cup/scan_7.glb"], ["mesh", "scan_7"]),
+        ([f"glbs/000-{k:03}/{k:032x}.glb" for k in (1, 2)], [f"{1:032x}", f"{2:032x}"]),
+        (["a.glb", ".hidden/b.glb"], ["a"]),
+    ],
+)
+def test_ids_come_from_the_layout(tmp_path: Path, files: list[str], ids: list[str]) -> None:
+    write_files(tmp_path, dict.fromkeys(files, b"x"))
+    source = open_meshes(tmp_path)
+    assert source.ids() == ids
+    assert {source.file(id).relative_to(tmp_path).as_posix() for id in ids} <= set(files)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["a/mesh.obj", "a/other.obj", "b/mesh.obj"],
+        ["a/x/mesh.obj", "b/x/mesh.obj", "mesh.ply"],
+        ["toys/a/m.glb", "shoes/a/m.glb", "shoes/b/m.glb"],
+        ["a/meshes/top.obj", "a/meshes/bottom.obj", "a/model.sdf"],
+    ],
+)
+def test_one_id_for_two_files_names_both(tmp_path: Path, files: list[str]) -> None:
+    write_files(tmp_path, dict.fromkeys(files, b"x"))
+    with pytest.raises(InputError) as caught:
+        FolderSource(root=tmp_path)
+    assert sum(str(tmp_path / file) in str(caught.value) for file in files) == 2
+
+
+def test_models_of_simulators_are_one_object_each_and_z_up(tmp_path: Path) -> None:
+    write_files(tmp_path / "Can", official_files("Can"))
+    write_files(tmp_path / "toys/Bear", mujoco_files())
+    write_files(tmp_path, {"plain.obj": block_obj("none.mtl").encode().replace(b"mtllib", b"#")})
+    source = open_meshes(tmp_path)
+    assert source.ids() == ["Bear", "Can", "plain"]
+    assert source.file("Bear") == tmp_path / "toys/Bear/model.obj"
+    assert [source.axis(id) for id in source.ids()] == ["z", "z", "y"]
+    for id in ("Bear", "Can"):
+        assert np.ptp(source.mesh(id).bounds, axis=0).tolist() == list(SIZE)
+    assert np.ptp(source.mesh("plain").bounds, axis=0).tolist() == [SIZE[0], SIZE[2], SIZE[1]]
+    assert open_meshes(tmp_path, up="z").axis("plain") == "z"
+    with pytest.raises(InputError, match="the folder of one model; name the folder above"):
+        open_meshes(tmp_path / "Can")
+    with pytest.raises(InputError, match=r"source.up='x'"):
+        open_meshes(tmp_path, up="x")
+
+
+def test_a_mesh_is_as_the_file_has_it(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.obj": block_obj("none.mtl").encode()})
+    with pytest.warns(match="missing files: none.mtl"):
+        mesh, alone = FolderSource(root=tmp_path).mesh("a"), load_mesh(tmp_path / "a.obj")
+    assert np.array_equal(mesh.vertices, alone.vertices)
+    assert np.ptp(mesh.bounds, axis=0).max() == 3.0
+
+
+def test_a_list_chooses_turns_and_splits(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_files(tmp_path / "in", {f"{name}.obj": block_obj("none.mtl").encode()})
+    sha256 = hashlib.sha256((tmp_path / "in/a.obj").read_bytes()).hexdigest()
+    rows = f"id,sha256,format,up,yaw,split\na,{sha256},obj,z,90,test\nb,{sha256},glb,z,0,train\n"
+    listed = write_files(tmp_path, {"list.csv": rows.encode()}) / "list.csv"
+    source = FolderSource(root=tmp_path / "in", list=listed)
+    assert (source.ids(), source.ids("test"), source.split("b")) == (["a", "b"], ["a"], "train")
+    assert (source.missing, source.unchecked) == ((), ("b",))
+    # What the list says of a GLB does not hold for an OBJ.
+    assert (source.axis("a"), source.axis("b")) == ("z", "y")
+    plain = FolderSource(root=tmp_path / "in", up="z")
+    with pytest.warns(match="none.mtl"):
+        turned, straight = source.mesh("a"), plain.mesh("a")
+    x, y, z = straight.vertices.T
+    assert np.array_equal(turned.vertices, np.stack([-y, x, z], -1))
+    assert len({source.fingerprint("a"), source.fingerprint("b"), plain.fingerprint("a")}) == 3
+    assert source.fingerprint("b") == FolderSource(root=tmp_path / "in").fingerprint("b") == sha256
+    assert FolderSource(root=tmp_path / "in", list=listed, subset="test").ids() == ["a"]
+    assert FolderSource(root=tmp_path / "in", list=listed, check=False).unchecked == ("a", "b")
+    with pytest.raises(InputError, match=r"source.ids: the list .*list.csv has no object 'c'"):
+        FolderSource(root=tmp_path / "in", list=listed, ids=["c"])
+
+
+def test_what_the_folder_lacks_of_a_list_is_an_error_or_reported(folder: Path, tmp_path: Path) -> None:
+    names = ["one", *(f"gone{k}" for k in range(7))]
+    write_files(tmp_path, {"list.csv": "\n".join(["id", *names]).encode()})
+    with pytest.raises(
+        InputError, match=r"lacks 7 \(gone0, gone1, gone2, gone3, gone4, ...\) .*source.partial=true"
+    ):
+        FolderSource(root=folder, list=tmp_path / "list.csv")
+    source = FolderSource(root=folder, list=tmp_path / "list.csv", partial=True)
+    assert source.ids() == ["one"]
+    assert (
+        source.missing == tuple(f"gone{k}" for k in range(7)) == open_meshes(folder, list=source.list).missing
+    )
+    assert FolderSource(root=folder, list=source.list, ids=["one"]).missing == ()
+    with pytest.raises(InputError, match=r"lacks 2 \(gone0, gone1\)"):
+        FolderSource(root=folder, list=source.list, limit=2)
+
+
+def test_another_file_than_the_list_means_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_files(tmp_path, {"list.csv": b"id,sha256\none," + b"0" * 64})
+    found = hashlib.sha256(b"x").hexdigest()
+    with pytest.raises(
+        InputError, match=rf"one.glb: the object 'one' .* expected sha256 0{{64}}, found {found}"
+    ):
+        FolderSource(root=folder, list=tmp_path / "list.csv")
+    assert FolderSource(root=folder, list=tmp_path / "list.csv", check=False).ids() == ["one"]
 
 
 def test_a_manifest_decides_ids_splits_and_rows(folder: Path) -> None:

@@ -25,8 +25,12 @@ def run(argv: list[str] | None = None) -> None:
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work before anything heavy is imported."""
-    if config["source"].get("root") is not None:
-        existing_path("source.root", config["source"]["root"], folder=True)
+    source = config["source"]
+    if source.get("root") is not None:
+        if source.get("download"):
+            check_folder_writable(Path(source["root"]), key="source.root")
+        else:
+            existing_path("source.root", source["root"], folder=True)
     if config["out"] is None:
         raise InputError("out is not given; out=DIR is the folder to write")
     check_folder_writable(Path(config["out"]), key="out")

@@ -2,15 +2,21 @@
 
 from .batch import Scene, SceneBatch, TargetRays, collate
 from .dataset import SceneSizes, ViewsDataset
+from .gso import GsoSource
+from .object_list import ListedObject, ObjectList, load_object_list, object_lists
 from .prepare import PrepareSummary, prepare_objects
 from .recipe import Recipe, SampleSizes
 from .sampler import Draw, ObjectSampler
-from .sources import FolderSource, LoadedObject, ShapesSource, Source
+from .sources import FolderSource, LoadedObject, MeshSource, ShapesSource, Source, open_meshes
 
 __all__ = [
     "Draw",
     "FolderSource",
+    "GsoSource",
+    "ListedObject",
     "LoadedObject",
+    "MeshSource",
+    "ObjectList",
     "ObjectSampler",
     "PrepareSummary",
     "Recipe",
@@ -23,5 +29,8 @@ __all__ = [
     "TargetRays",
     "ViewsDataset",
     "collate",
+    "load_object_list",
+    "object_lists",
+    "open_meshes",
     "prepare_objects",
 ]

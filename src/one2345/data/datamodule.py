@@ -17,10 +17,12 @@ from one2345.views.schema import load_json
 from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
+from .object_list import ObjectList, load_object_list
 from .prepare import PrepareSummary, dataset_description, prepare_objects, read_quarantine
 from .recipe import Recipe, recipe_hash
 from .sampler import ObjectSampler
 from .sources import Source
+from .sources.folder import few
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,8 @@ class ReconstructionDataModule(L.LightningDataModule):
     inputs, eval_inputs: what becomes of the source views in training, and in validation and test (default:
     the same).
     sizes: what one example holds. batch_size: examples per process and step; eval_batch_size likewise.
-    ids: only these objects, the same in training, validation and test (overfitting).
+    ids: only these objects, the same in training, validation and test (overfitting). list: only the objects of
+    this list, in its splits where it has any; partial: go on without those of it that are not there.
     test_split: which objects are the test: 'test', 'val', 'train' or 'all'. samples_per_epoch: draws
     over all processes; None: each object once. num_workers, prepare_workers: processes that load, prepare.
 
@@ -55,6 +58,8 @@ class ReconstructionDataModule(L.LightningDataModule):
         batch_size: int = 1,
         eval_batch_size: int = 1,
         ids: Sequence[str] | None = None,
+        list: ObjectList | str | Path | None = None,
+        partial: bool = False,
         test_split: str = "test",
         samples_per_epoch: int | None = None,
         seed: int = 0,
@@ -81,6 +86,8 @@ class ReconstructionDataModule(L.LightningDataModule):
         self.eval_inputs = eval_inputs if eval_inputs is not None else inputs
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.wanted = None if ids is None else [str(i) for i in ids]
+        self.list = list if isinstance(list, ObjectList | None) else load_object_list(list)
+        self.partial = partial
         self.test_split = test_split
         self._splits: dict[str, str | None] = {}
         self.samples_per_epoch = samples_per_epoch
@@ -118,7 +125,8 @@ class ReconstructionDataModule(L.LightningDataModule):
     def ids(self, split: str) -> list[str]:
         """Sorted ids of 'train', 'val', 'test' or 'all'.
 
-        Raises InputError when the root is no prepared data or the split is empty (but for 'val').
+        Raises InputError when the root is no prepared data, lacks objects of the list, or the split is empty (but
+        for 'val').
         """
         present = list_objects(self.root)
         if self.wanted is not None:
@@ -131,6 +139,8 @@ class ReconstructionDataModule(L.LightningDataModule):
             found = sorted(set(self._offered(self.source, split)) & set(present))
         else:
             found = present if wanted == "all" else self._stored_split(present, wanted)
+        if self.list is not None:
+            found = self._listed(self.list, present, found, wanted)
         if not found and split != "val":
             raise InputError(f"{self.root}: has no objects of split {wanted!r}{self._known_splits(present)}")
         return found
@@ -190,6 +200,19 @@ class ReconstructionDataModule(L.LightningDataModule):
         if not any(self._split_of(id) for id in present):
             return [] if wanted == "val" else present
         return [id for id in present if self._split_of(id) == wanted]
+
+    def _listed(self, wanted: ObjectList, present: list[str], found: list[str], split: str) -> list[str]:
+        """The objects of the list's own split; those of `found` where it has none."""
+        lost = wanted.missing(present)
+        if lost:
+            what = f"{self.root}: lacks {few(lost)} of the {len(wanted)} objects of the list {wanted.name}"
+            if not self.partial:
+                raise InputError(f"{what}{self._why(lost[0])}; data.partial=true goes on with the others")
+            log.warning(what)
+        if not wanted.has_splits:
+            return [id for id in found if id in wanted]
+        there = set(present)
+        return [id for id in wanted.ids(None if split == "all" else split) if id in there]
 
     def _split_of(self, id: str) -> str | None:
         if id not in self._splits:

@@ -39,7 +39,7 @@ class SampleSizes:
 
 
 def _evaluation_sizes() -> SampleSizes:
-    return SampleSizes(surface_points=32768, occupancy=(64, 128))
+    return SampleSizes(surface_points=100_000, occupancy=(64, 128))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,7 @@ class FolderSource:
             for id, row in rows.items():
                 row["split"] = "val" if numpy_rng("val", id).random() < val_fraction else "train"
         wanted = None if ids is None else [str(i) for i in ids]
-        self.missing: tuple[str, ...] = self._missing(rows, wanted, subset)
+        self.missing: tuple[str, ...] = self._missing(rows, wanted, subset, limit)
         self._rows: _Rows = self._filtered(rows, wanted, where or {}, subset, limit)
         if self.missing and not partial:
             raise InputError(
@@ -176,12 +176,15 @@ class FolderSource:
             raise InputError(f"source.root={self.root}: holds no mesh files ({', '.join(MESH_SUFFIXES)})")
         return found
 
-    def _missing(self, rows: _Rows, wanted: Sequence[str] | None, subset: str | None) -> tuple[str, ...]:
+    def _missing(
+        self, rows: _Rows, wanted: Sequence[str] | None, subset: str | None, limit: int | None
+    ) -> tuple[str, ...]:
         """What is asked for of the list and not there."""
         if self.list is None:
             return ()
         asked = self.list.ids(subset if self.list.has_splits else None)
-        return tuple(id for id in asked if id not in rows and (wanted is None or id in wanted))
+        asked = [id for id in asked if wanted is None or id in wanted]
+        return tuple(id for id in asked[:limit] if id not in rows)
 
     def _filtered(
         self,

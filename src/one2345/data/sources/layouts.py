@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from one2345.errors import InputError
-
-log = logging.getLogger(__name__)
 
 Axis = Literal["auto", "y", "z"]
 
@@ -48,7 +45,7 @@ def mesh_file(file: Path, root: Path) -> MeshFile:
     the image texture.png.
     """
     folder = file.parent
-    if folder != root and folder.name == "meshes" and _marked(folder.parent):
+    if folder.name == "meshes" and _marked(folder.parent) and folder != root:
         textures = folder.parent / "materials" / "textures"
         up: Axis = "auto" if file.suffix.lower() in (".glb", ".gltf") else "z"
         return MeshFile(file, folder.parent, "gazebo", up, (textures,) if textures.is_dir() else ())
@@ -56,6 +53,24 @@ def mesh_file(file: Path, root: Path) -> MeshFile:
         texture = "texture.png" if (folder / "texture.png").is_file() else None
         return MeshFile(file, folder, "mujoco", "z", texture=texture)
     return MeshFile(file, root)
+
+
+def model_in(folder: Path) -> MeshFile | None:
+    """The visual mesh of a folder that is a Gazebo or MuJoCo model; None for any other.
+
+    Raises InputError where two files could be it.
+    """
+    if _is_mujoco(folder):
+        return mesh_file(folder / "model.obj", folder)
+    if not (folder / "meshes").is_dir() or not _marked(folder):
+        return None
+    files = sorted(p for p in (folder / "meshes").iterdir() if p.suffix.lower() in MESH_SUFFIXES)
+    visual = [file for file in files if "collision" not in file.stem.lower()]
+    if folder / "meshes/model.obj" in visual:
+        visual = [folder / "meshes/model.obj"]
+    if len(visual) > 1:
+        raise InputError(f"{visual[0]} and {visual[1]} could both be the mesh of {folder.name!r}: keep one")
+    return mesh_file(visual[0], folder) if visual else None
 
 
 def find_mesh_files(root: Path) -> dict[str, MeshFile]:
@@ -68,25 +83,24 @@ def find_mesh_files(root: Path) -> dict[str, MeshFile]:
 
     Raises InputError that names both files where one id would fit two, or one object has two files.
     """
-    if (_marked(root) and (root / "meshes").is_dir()) or _is_mujoco(root):
+    if model_in(root) is not None:
         raise InputError(f"{root}: is the folder of one model; name the folder above it")
     found: dict[str, MeshFile] = {}
     plain: list[Path] = []
-    for path in _walk(root, root):
-        if path.is_dir():
-            if (file := _model_mesh(path)) is not None:
-                _add(found, path.name, mesh_file(file, root))
+    for item in _walk(root, root):
+        if isinstance(item, MeshFile):
+            _add(found, item.root.name, item)
         else:
-            plain.append(path)
+            plain.append(item)
     for id, file in _named(plain, root):
         _add(found, id, MeshFile(file, root))
     return dict(sorted(found.items()))
 
 
-def _walk(folder: Path, root: Path) -> Iterator[Path]:
-    """Folders of models, not entered, and mesh files that belong to none, in a stable order."""
-    if folder != root and (_is_mujoco(folder) or ((folder / "meshes").is_dir() and _marked(folder))):
-        yield folder
+def _walk(folder: Path, root: Path) -> Iterator[MeshFile | Path]:
+    """Models, and mesh files that belong to none, in a stable order."""
+    if folder != root and (model := model_in(folder)) is not None:
+        yield model
         return
     for path in sorted(folder.iterdir()):
         if path.is_dir():
@@ -105,22 +119,6 @@ def _is_mujoco(folder: Path) -> bool:
     if not (folder / "model.obj").is_file():
         return False
     return (folder / "model.xml").is_file() or next(folder.glob(COLLISION), None) is not None
-
-
-def _model_mesh(folder: Path) -> Path | None:
-    """The visual mesh of a Gazebo or MuJoCo model."""
-    if _is_mujoco(folder):
-        return folder / "model.obj"
-    files = sorted(p for p in (folder / "meshes").iterdir() if p.suffix.lower() in MESH_SUFFIXES)
-    visual = [file for file in files if "collision" not in file.stem.lower()]
-    if folder / "meshes/model.obj" in visual:
-        return folder / "meshes/model.obj"
-    if len(visual) > 1:
-        raise InputError(f"{visual[0]} and {visual[1]} could both be the mesh of {folder.name!r}: keep one")
-    if not visual:
-        log.warning("%s: left out, its meshes are of no type that is read (%s)", folder, _types())
-        return None
-    return visual[0]
 
 
 def _named(files: list[Path], root: Path) -> Iterator[tuple[str, Path]]:
@@ -147,7 +145,3 @@ def _add(found: dict[str, MeshFile], id: str, file: MeshFile) -> None:
             "manifest.csv"
         )
     found[id] = file
-
-
-def _types() -> str:
-    return ", ".join(MESH_SUFFIXES)
