@@ -238,13 +238,14 @@ def test_an_object_without_a_surface_counts_as_nothing_but_stays_in_the_graph(em
 
 
 def test_vertex_distance_by_hand():
-    predicted = torch.tensor([[[0.0, 0, 0], [9.0, 9, 9]], [[1.0, 0, 0], [3.0, 0, 0]]], requires_grad=True)
+    predicted = torch.tensor([[[0.0, 5, 0], [9.0, 9, 9]], [[1.0, 0, 0], [3.0, 0, 0]]], requires_grad=True)
     true = torch.tensor([[[0.0, 2, 0]], [[1.0, 0, 0]]])
     mask = torch.tensor([[True, False], [True, True]])
-    # first object: 4 forth and 4 back; second: (0 + 4) / 2 forth, 0 back
-    assert vertex_distance(predicted, true, mask).item() == pytest.approx(0.5 * ((4 + 2) / 2 + (4 + 0) / 2))
-    vertex_distance(predicted, true, mask).backward()
-    assert (predicted.grad[0, 1] == 0).all() and predicted.grad[0, 0, 1] < 0
+    # first object: 9 forth and 9 back, whatever its padding; second: (0 + 4) / 2 forth, 0 back
+    value = vertex_distance(predicted, true, mask)
+    assert value.item() == pytest.approx(0.5 * ((9 + 2) / 2 + (9 + 0) / 2))
+    value.backward()
+    assert (predicted.grad[0, 1] == 0).all() and predicted.grad[0, 0, 1] > 0
 
 
 def test_marching_cubes_still_does_not_need_kaolin(monkeypatch):

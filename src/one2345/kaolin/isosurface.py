@@ -46,7 +46,7 @@ def _extractor() -> Any:
         import kaolin.non_commercial as former  # pyright: ignore[reportMissingImports]
 
         return former.FlexiCubes
-    except (ImportError, AttributeError) as error:
+    except ImportError as error:
         raise InputError(
             f"kaolin {status().version or ''} has no FlexiCubes, which came with 0.15; install a later one"
         ) from error
