@@ -11,50 +11,75 @@ from rich.console import Console
 
 from one2345.errors import EmptySurfaceError, InputError
 from one2345.evaluation import (
+    Aligner,
+    Appearance,
+    Case,
     EvaluationProtocol,
+    MeshTruth,
+    OccupancyGrid,
     Prediction,
+    RecordTruth,
     Row,
     Summary,
-    Truth,
+    bounding_sphere,
     evaluate,
     print_table,
     visual_hulls,
 )
 from one2345.objects import load_mesh
 
-PROTOCOL = EvaluationProtocol(name="test", points=8000, resolutions=(32,))
+PROTOCOL = EvaluationProtocol(
+    name="test",
+    points=8000,
+    occupancy=OccupancyGrid(resolutions=(32,)),
+    bootstrap=200,
+    pictures=("psnr", "ssim"),
+)
+PICTURES = Appearance(metrics=["psnr", "ssim"]).load()
+COARSE = EvaluationProtocol(
+    name="coarse", points=2000, occupancy=None, thresholds=(0.1,), bootstrap=0, pictures=(),
+    alignment=Aligner(method="centre_scale"),
+)  # fmt: skip
+
+
+def run(predictors, records, out, protocol=PROTOCOL, **settings):
+    """The one summary of an evaluation on prepared objects."""
+    cases = [Case.of_record(r) for r in records]
+    (summary,) = evaluate(predictors, cases, out, [protocol], appearance=PICTURES, **settings)
+    return summary
 
 
 @pytest.fixture(scope="module")
 def predictors(true_mesh):
     turn = np.diag([1.0, -1.0, -1.0, 1.0])
 
-    def perfect(record):
-        mesh = true_mesh if record.id != "turned" else true_mesh.transformed(turn)
+    def perfect(case):
+        mesh = true_mesh if case.id != "turned" else true_mesh.transformed(turn)
         from tests.evaluation.conftest import coloured
 
-        images = Truth.from_record(record).views.images
+        images = case.truth.views(PROTOCOL).images
         return Prediction(mesh=coloured(mesh), images=images, seconds=1.25, note="itself")
 
-    def moody(record):
-        if record.id == "turned":
+    def moody(case):
+        if case.id == "turned":
             raise EmptySurfaceError("the SDF has no surface: values in [0.1, 0.2] <b>")
         return Prediction(mesh=true_mesh)
 
     hulls, groups = visual_hulls(resolutions=(8, 48))
-    return {"perfect": perfect, "moody": moody, **hulls}, groups
+    sphere = {"bounding sphere": bounding_sphere}
+    groups = {**groups, "bounding sphere": ("bounding sphere",)}
+    return {"perfect": perfect, "moody": moody, **hulls, **sphere}, groups
 
 
 @pytest.fixture(scope="module")
 def outcome(predictors, records, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     steps = []
-    summary = evaluate(
-        predictors[0], records, out, PROTOCOL, best_of=predictors[1], title="A <title>",
-        details={"Inputs": "exact"}, progress=lambda *a: steps.append(a),
+    summary = run(
+        predictors[0], records, out, best_of=predictors[1], title="A <title>", details={"Inputs": "exact"},
+        provenance={"code": "x"}, notes=["A note."], progress=lambda *a: steps.append(a),
     )  # fmt: skip
-    assert steps[0][:2] == (0, 8)
-    assert steps[-1][:2] == (8, 8)
+    assert [s[:2] for s in steps] == [(0, 2), (1, 2), (2, 2)]
     return summary, out
 
 
@@ -71,8 +96,8 @@ def test_the_truth_scores_best_possible(outcome):
 
 def test_turned_object_is_told_from_the_other(predictors, records, tmp_path):
     """The frame is the truth's: the same mesh in the wrong pose must lose."""
-    wrong = {"wrong": lambda record: predictors[0]["moody"](records[0])}
-    summary = evaluate(wrong, records[1:], tmp_path, PROTOCOL, mesh_format=None)
+    wrong = {"wrong": lambda case: predictors[0]["moody"](Case.of_record(records[0]))}
+    summary = run(wrong, records[1:], tmp_path, mesh_format=None)
     assert summary.statistic("wrong", "iou_32").mean < 0.6
     assert summary.statistic("wrong", "psnr").mean < 25
     assert not (tmp_path / "meshes").exists()
@@ -80,8 +105,9 @@ def test_turned_object_is_told_from_the_other(predictors, records, tmp_path):
 
 def test_hull_is_measured_and_the_best_is_named(outcome):
     summary, _ = outcome
-    assert summary.best == {"visual hull": "visual hull 48"}
-    assert summary.shown() == ["perfect", "moody", "visual hull"]
+    assert summary.best == {"visual hull": "visual hull 48", "bounding sphere": "bounding sphere"}
+    assert summary.shown() == ["perfect", "moody", "visual hull", "bounding sphere"]
+    assert summary.label("bounding sphere") == "bounding sphere"
     assert summary.label("visual hull") == "visual hull (best: 48)"
     assert summary.statistic("visual hull", "iou_32").mean > 0.8
     assert summary.statistic("visual hull", "psnr").mean > 20
@@ -89,9 +115,9 @@ def test_hull_is_measured_and_the_best_is_named(outcome):
 
 def test_failures_are_recorded_counted_and_not_averaged(outcome, caplog):
     summary, out = outcome
-    document = json.loads((out / "summary.json").read_text())
+    document = json.loads((out / "results.json").read_text())
     moody = document["predictors"]["moody"]
-    assert moody["n"] == 1
+    assert (moody["n"], moody["of"]) == (1, 2)
     assert list(moody["failed"]) == ["turned"]
     assert moody["failed"]["turned"].startswith("EmptySurfaceError: the SDF has no surface")
     assert moody["metrics"]["iou_32"]["n"] == 1
@@ -105,13 +131,13 @@ def test_tables_hold_every_row(outcome):
     _, out = outcome
     with (out / "objects.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 8
+    assert len(rows) == 10
     assert {r["object"] for r in rows} == {"a,b=1 [ü]", "turned"}
     (failed,) = [r for r in rows if r["status"] == "failed"]
     assert failed["predictor"] == "moody"
     assert failed["iou_32"] == ""
     assert "no surface" in failed["reason"]
-    documents = json.loads((out / "objects.json").read_text())
+    documents = json.loads((out / "results.json").read_text())["rows"]
     assert [d["object"] for d in documents] == [r["object"] for r in rows]
     assert float(rows[0]["iou_32"]) == pytest.approx(documents[0]["scores"]["iou_32"], rel=1e-5)
     assert not list(out.rglob("*.tmp"))
@@ -132,13 +158,13 @@ def test_report_stands_alone(outcome):
     assert "[0.1, 0.2] &lt;b&gt;" in html
     assert not re.search(r"https?://|<script|@import|url\(", html)
     sources = re.findall(r'<img[^>]*src="([^"]{0,30})', html)
-    assert len(sources) == 2 * (1 + 2) + 2 * (2 + 2) + 2 - 0
+    assert len(sources) == 2 * (1 + 2) + 3 * (2 * 3 + 1)  # inputs, truth; three strips of seven predictions
     assert all(s.startswith("data:image/png;base64,") for s in sources)
     assert "prefers-color-scheme: dark" in html
 
 
 def test_printed_table_names_failures_and_fits_a_terminal(outcome, capsys):
-    print_table(outcome[0], Console(width=100, no_color=True))
+    print_table(outcome[0], Console(width=140, no_color=True))
     text = capsys.readouterr().out
     assert "1 of 2" in text
     assert "failed moody on turned" in text
@@ -151,7 +177,7 @@ def test_brackets_in_names_and_reasons_are_printed_as_they_are(capsys):
         Row("[/tmp/a]", "net [/b]", {}, failure="InputError: [/red] is no file [bold]"),
         Row("[/tmp/a]", "other", {"iou_32": 0.5, "chamfer": 0.1}),
     )
-    summary = Summary(PROTOCOL, ("[/tmp/a]",), ("net [/b]", "other"), rows, {}, {})
+    summary = Summary(PROTOCOL, ("[/tmp/a]",), ("net [/b]", "other"), rows)
     print_table(summary, Console(width=200, no_color=True))
     text = capsys.readouterr().out
     assert "failed net [/b] on [/tmp/a]: InputError: [/red] is no file [bold]" in text
@@ -159,15 +185,16 @@ def test_brackets_in_names_and_reasons_are_printed_as_they_are(capsys):
 
 
 def test_two_runs_agree_but_for_the_times(predictors, records, outcome, tmp_path):
-    evaluate(predictors[0], records, tmp_path, PROTOCOL, best_of=predictors[1])
+    run(predictors[0], records, tmp_path, best_of=predictors[1], provenance={"code": "x"}, notes=["A note."])
+    assert without_times(tmp_path) == without_times(outcome[1])
+    for name in ("table.md", "table.tex", "figure.svg"):
+        assert (tmp_path / name).read_bytes() == (outcome[1] / name).read_bytes()
 
-    def stripped(folder):
-        summary = json.loads((folder / "summary.json").read_text())
-        summary.pop("seconds")
-        rows = json.loads((folder / "objects.json").read_text())
-        return summary, [{k: v for k, v in r.items() if k != "seconds"} for r in rows]
 
-    assert stripped(tmp_path) == stripped(outcome[1])
+def without_times(folder):
+    document = json.loads((folder / "results.json").read_text())
+    assert document.pop("timings")["rows"][0]["seconds"] == 1.25
+    return json.dumps(document)
 
 
 def test_defects_are_not_swallowed(records, tmp_path):
@@ -175,7 +202,7 @@ def test_defects_are_not_swallowed(records, tmp_path):
         raise AttributeError("a bug")
 
     with pytest.raises(AttributeError, match="a bug"):
-        evaluate({"broken": broken}, records[:1], tmp_path, PROTOCOL)
+        run({"broken": broken}, records[:1], tmp_path)
 
 
 def test_odd_predictions_are_failures_not_crashes(records, true_mesh, tmp_path, caplog):
@@ -185,56 +212,129 @@ def test_odd_predictions_are_failures_not_crashes(records, true_mesh, tmp_path, 
     }
     odd["sound"] = lambda r: Prediction(mesh=true_mesh)
     with caplog.at_level(logging.WARNING, "one2345.evaluation"):
-        summary = evaluate(odd, records[:1], tmp_path, PROTOCOL)
+        summary = run(odd, records[:1], tmp_path)
     assert [row.failure is None for row in summary.rows] == [False, False, True]
     assert "few images failed on" in caplog.text
     assert (tmp_path / "report.html").exists()
 
 
 def test_a_method_that_never_works_is_an_error_after_everything_is_written(records, tmp_path):
-    def broken(record):
-        raise EmptySurfaceError(f"nothing of {record.id}")
+    def broken(case):
+        raise EmptySurfaceError(f"nothing of {case.id}")
 
     hulls, groups = visual_hulls(resolutions=(16,))
     with pytest.raises(
         InputError, match=r"network exact, network simulated failed on every object; the first, a,b=1"
     ):
-        evaluate(
-            {"network exact": broken, "network simulated": broken, **hulls},
-            records, tmp_path, PROTOCOL, best_of=groups,
-        )  # fmt: skip
-    for name in ("objects.csv", "objects.json", "summary.json", "report.html"):
+        run(
+            {"network exact": broken, "network simulated": broken, **hulls}, records, tmp_path, best_of=groups
+        )
+    for name in ("objects.csv", "results.json", "table.md", "table.tex", "figure.svg", "report.html"):
         assert (tmp_path / name).is_file()
     assert (tmp_path / "meshes" / "visual_hull_16" / "turned.glb").is_file()
     with pytest.raises(InputError, match="broken failed on every object"):
-        evaluate({"broken": broken}, records, tmp_path, PROTOCOL)
+        run({"broken": broken}, records, tmp_path)
 
 
 def test_grids_that_are_not_there_are_named_before_anything_is_measured(records, tmp_path):
     def never(record):
         raise AssertionError("measured")
 
-    wanted = EvaluationProtocol(name="fine", resolutions=(32, 64))
-    with pytest.raises(
-        InputError,
-        match=r"needs occupancy grids \[32, 64\], .* has \[32\]; .*eval_samples.occupancy=\[32,64\]",
-    ):
-        evaluate({"a": never}, records, tmp_path, wanted)
+    def refused(match, chosen=records, **changes):
+        with pytest.raises(InputError, match=match):
+            run({"a": never}, chosen, tmp_path, replace(PROTOCOL, **changes))
+
+    refused(
+        r"needs occupancy grids \[32, 64\], .* has \[32\]; .*eval_samples.occupancy=\[32,64\]",
+        occupancy=OccupancyGrid(resolutions=(32, 64)),
+    )
+    refused(
+        r"cube of 2 .* prepared grids span 1\.2", occupancy=OccupancyGrid(resolutions=(32,), half_edge=1.0)
+    )
+    refused(r"needs 8001 surface points, .* has 8000; set protocol\.points=8000", points=8001)
     bare = [replace(records[0], sample_counts=None)]
-    with pytest.raises(InputError, match="has none; "):
-        evaluate({"a": never}, bare, tmp_path, wanted)
+    refused("has none; ", bare)
     assert not list(tmp_path.iterdir())
 
 
 def test_senseless_requests_are_errors(records, tmp_path):
     predictor = {"a": lambda r: None}
     with pytest.raises(InputError, match="no predictors"):
-        evaluate({}, records, tmp_path, PROTOCOL)
+        run({}, records, tmp_path)
     with pytest.raises(InputError, match="no objects"):
-        evaluate(predictor, [], tmp_path, PROTOCOL)
-    with pytest.raises(InputError, match="repeat"):
-        evaluate(predictor, records[:1] * 2, tmp_path, PROTOCOL)
+        run(predictor, [], tmp_path)
+    with pytest.raises(InputError, match="objects repeat"):
+        run(predictor, records[:1] * 2, tmp_path)
     with pytest.raises(InputError, match="best_of"):
-        evaluate(predictor, records, tmp_path, PROTOCOL, best_of={"g": ["b"]})
-    with pytest.raises(InputError, match="thresholds"):
-        EvaluationProtocol(name="x", thresholds=(0.0,))
+        run(predictor, records, tmp_path, best_of={"g": ["b"]})
+    cases = [Case.of_record(r) for r in records]
+    with pytest.raises(InputError, match="protocols repeat"):
+        evaluate(predictor, cases, tmp_path, [PROTOCOL, PROTOCOL])
+    with pytest.raises(InputError, match="no protocols"):
+        evaluate(predictor, cases, tmp_path, [])
+
+
+def test_several_protocols_share_predictions_and_have_a_folder_each(records, true_mesh, tmp_path):
+    asked = []
+
+    def moved(case):
+        asked.append(case.id)
+        shift = np.eye(4)
+        shift[:3, 3] = 0.1
+        return Prediction(mesh=true_mesh.transformed(shift))
+
+    cases = [Case.of_record(records[0])]
+    strict, coarse = evaluate({"moved": moved}, cases, tmp_path, [PROTOCOL, COARSE])
+    assert len(asked) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["coarse", "meshes", "test"]
+    assert set(coarse.columns()) == {"chamfer", "chamfer_squared", "f_0.1", "normal_consistency"}
+    (row,) = coarse.rows
+    assert row.unaligned["chamfer"] > 3 * row.scores["chamfer"]
+    assert strict.rows[0].unaligned == {}
+    assert "Without the alignment" in (tmp_path / "coarse" / "table.md").read_text()
+    assert "Without the alignment" not in (tmp_path / "test" / "table.md").read_text()
+
+
+def test_a_truth_that_cannot_be_read_counts_against_everybody(records, true_mesh, tmp_path):
+    def damaged():
+        raise InputError("x.glb: cut short")
+
+    cases = [Case.of_record(records[0]), Case("lost", damaged)]
+    (summary,) = evaluate({"a": lambda c: Prediction(mesh=true_mesh)}, cases, tmp_path, [PROTOCOL])
+    assert [row.failure for row in summary.rows] == [None, "the truth cannot be used: x.glb: cut short"]
+    table = (tmp_path / "table.md").read_text()
+    assert "| a | 1 of 2 |" in table
+    assert "means are over 1 of the 2 objects of the list; not measured: lost" in table
+
+
+def test_true_meshes_are_drawn_at_the_protocols_cameras(true_mesh, tmp_path):
+    from one2345.evaluation import CameraRings
+
+    rings = CameraRings(rings=({"elevation": 10, "count": 3},), size=48)
+    case = Case("x", lambda: MeshTruth(true_mesh, id="x"))
+    (summary,) = evaluate(
+        {"same": lambda c: Prediction(mesh=true_mesh, frame="truth")}, [case], tmp_path,
+        [replace(PROTOCOL, cameras=rings)], appearance=PICTURES,
+    )  # fmt: skip
+    assert summary.rows[0].scores["psnr"] == 100.0
+    assert summary.rows[0].scores["iou_32"] == 1.0
+    assert summary.not_computed == {}
+
+
+def test_thin_objects_are_named_and_left_out_of_their_own_mean(records, true_mesh, tmp_path):
+    plate = true_mesh.transformed(np.diag([1.0, 1.0, 0.03, 1.0]))
+    cases = [Case.of_record(records[0]), Case("plate", lambda: MeshTruth(plate, id="plate"))]
+    meshes = {records[0].id: Prediction(mesh=true_mesh), "plate": Prediction(mesh=plate, frame="truth")}
+    (summary,) = evaluate({"a": lambda c: meshes[c.id]}, cases, tmp_path, [PROTOCOL], appearance=PICTURES)
+    assert summary.thin() == ["plate"]
+    assert summary.thickness[records[0].id] > 0.1
+    stat = summary.statistic("a", "chamfer")
+    assert (stat.n, stat.n_solid) == (2, 1)
+    assert stat.mean_solid == summary.rows[0].scores["chamfer"]
+    assert "plate" in (tmp_path / "table.md").read_text()
+
+
+def test_stored_truth_knows_its_thickness(records, true_mesh):
+    """Estimated from a grid and the density of points; beside it the mesh's own, by divergence."""
+    estimated = RecordTruth(records[0]).thickness()
+    assert estimated == pytest.approx(MeshTruth(true_mesh, id="x").thickness(), rel=0.06)

@@ -209,7 +209,7 @@ def _continue_or_begin(config: Config) -> None:
 def _stored_scale(config: Config) -> Scale | None:
     """The scale of the run that this one continues or of the checkpoint that it measures."""
     if "ckpt" in config:
-        return _scale_of_checkpoint(str(config["ckpt"]))
+        return None if config["ckpt"] is None else _scale_of_checkpoint(str(config["ckpt"]))
     if config.get("resume") not in ("auto", "must") or config["run"].get("overwrite"):
         return None
     folder = Path(config["run"]["dir"])

@@ -1,6 +1,6 @@
-"""Measure a network on prepared objects, and the visual hull of the same views beside it.
+"""Measure networks and anybody's meshes, and the visual hull beside them, by a named protocol.
 
-Writes a table and JSON of every object, a summary, the meshes, and a self-contained HTML report.
+Writes results.json, tables (CSV, Markdown, LaTeX), a figure, the meshes that were made, and an HTML report.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs, existing_path
 from one2345.cli.compose import group_node, groups
 from one2345.cli.devices import check_device
+from one2345.cli.processes import process_group
+from one2345.cli.provenance import code_version, config_hash
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
@@ -25,17 +27,84 @@ def run(argv: list[str] | None = None) -> None:
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work before torch is imported."""
-    if config["ckpt"] is None:
-        raise InputError("ckpt is not given; ckpt=PATH or ckpt=pretrained")
-    if config["ckpt"] != "pretrained":
-        existing_path("ckpt", config["ckpt"])
+    settings = config["evaluate"]
+    for name, path in checkpoints(config).items():
+        if path != "pretrained":
+            existing_path("ckpt" if name == "network" else f"evaluate.checkpoints.{name}", path)
+    for name, path in folders(config).items():
+        existing_path(f"meshes of {name}" if name != "meshes" else "meshes", path, folder=True)
+    baselines = settings.get("hull", True) or settings.get("sphere", True)
+    if not checkpoints(config) and not folders(config) and not baselines:
+        raise InputError(
+            "nothing to measure: give ckpt=PATH, meshes=DIR, evaluate.hull=true or evaluate.sphere=true"
+        )
+    check_frame(settings.get("frame"))
     check_device(config["device"])
-    check_data(config)
+    if config["truth"] is None:
+        check_data(config)
+    else:
+        _check_truth(config)
     for name, node in inputs_to_use(config).items():
         if node.get("root") == "???":
             raise InputError(f"evaluate.inputs={name} needs a folder; add inputs={name} inputs.root=DIR")
         check_inputs(node)
+    protocol_nodes(config)
     check_folder_writable(Path(config["run"]["dir"]))
+
+
+def _check_truth(config: Mapping[str, Any]) -> None:
+    collection, download = config["evaluate"].get("collection"), config["evaluate"].get("download")
+    if collection not in (None, "gso"):
+        raise InputError(f"evaluate.collection={collection} is unknown; it takes gso or null")
+    if download and collection is None:
+        raise InputError(
+            "evaluate.download=true needs evaluate.collection=gso, the one that can be downloaded"
+        )
+    if download:
+        check_folder_writable(Path(config["truth"]), key="truth")
+    else:
+        existing_path("truth", config["truth"], folder=True)
+
+
+def check_frame(frame: Any) -> None:
+    """`evaluate.frame`: null, `truth`, or a length."""
+    if frame is None or frame == "truth" or (isinstance(frame, int | float) and frame > 0):
+        return
+    raise InputError(
+        f"evaluate.frame={frame}: it takes truth (coordinates of the truth's file), a positive number (the truth's "
+        "longest edge in the meshes' frame) or null (as the protocol says)"
+    )
+
+
+def checkpoints(config: Mapping[str, Any]) -> dict[str, str]:
+    """Networks to measure, by name. `meshes=` alone asks for none."""
+    told = any(o.lstrip("+").startswith("ckpt=") for o in config["run"].get("overrides", ()))
+    found: dict[str, str] = {}
+    if config["ckpt"] is not None and (told or config["meshes"] is None):
+        found["network"] = str(config["ckpt"])
+    further = config["evaluate"].get("checkpoints") or {}
+    return found | {str(k): str(v) for k, v in further.items()}
+
+
+def folders(config: Mapping[str, Any]) -> dict[str, str]:
+    """Folders of meshes to measure, by name."""
+    meshes = config["meshes"]
+    if meshes is None:
+        return {}
+    if isinstance(meshes, Mapping):
+        return {str(k): str(v) for k, v in meshes.items()}
+    return {"meshes": str(meshes)}
+
+
+def protocol_nodes(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Protocols to measure by: those that `evaluate.protocols` lists, else the one that `protocol=` names.
+
+    Of the listed ones, the one that `protocol=` names has the settings given with it (`protocol.points=1000`).
+    """
+    names = config["evaluate"].get("protocols")
+    if names is None:
+        return [config["protocol"]]
+    return list(_chosen(config, "protocol", names).values())
 
 
 def inputs_to_use(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -44,22 +113,31 @@ def inputs_to_use(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Of the listed ones, the one that `inputs=` names has the settings given with it (`inputs.geometry=0.25`).
     """
     names = config["evaluate"].get("inputs")
-    option = str(config["run"].get("choices", {}).get("inputs", "given"))
     if names is None:
+        option = str(config["run"].get("choices", {}).get("inputs", "given"))
         return {option: as_in_use(config["inputs"], config["evaluate"])}
-    known = groups()["inputs"]
-    for name in (names := [names] if isinstance(names, str) else names):
+    nodes = _chosen(config, "inputs", names)
+    return {name: as_in_use(node, config["evaluate"]) for name, node in nodes.items()}
+
+
+def _chosen(config: Mapping[str, Any], group: str, names: Any) -> dict[str, Mapping[str, Any]]:
+    """The options of a group that a list names, as composed or, for those not chosen, as they lie in conf/."""
+    option = str(config["run"].get("choices", {}).get(group, "given"))
+    key = f"evaluate.{group if group.endswith('s') else group + 's'}"
+    known = groups()[group]
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
         if name not in known:
             near = did_you_mean(str(name), known) or f"; there are: {', '.join(known)}"
-            raise InputError(f"evaluate.inputs: unknown option {name!r}{near}")
-    told = [o for o in config["run"].get("overrides", ()) if o.lstrip("+").startswith(("inputs=", "inputs."))]
+            raise InputError(f"{key}: unknown option {name!r}{near}")
+    overrides = config["run"].get("overrides", ())
+    told = [o for o in overrides if o.lstrip("+").startswith((f"{group}=", f"{group}."))]
     if told and option not in names:
         raise InputError(
-            f"{' '.join(told)} changes nothing, since evaluate.inputs does not list {option!r}; "
-            f"evaluate.inputs=[{','.join([*names, option])}] does"
+            f"{' '.join(told)} changes nothing, since {key} does not list {option!r}; "
+            f"{key}=[{','.join([*names, option])}] does"
         )
-    nodes = {name: config["inputs"] if name == option else group_node("inputs", name) for name in names}
-    return {name: as_in_use(node, config["evaluate"]) for name, node in nodes.items()}
+    return {name: config[group] if name == option else group_node(group, name) for name in names}
 
 
 def as_in_use(node: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,36 +147,84 @@ def as_in_use(node: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 
 def main(config: Mapping[str, Any]) -> Any:
-    """Evaluate; returns the `evaluation.Summary`."""
+    """Evaluate; returns the list of `evaluation.Summary`, one a protocol (none but on the first process)."""
     from one2345.checkpoints import load_reconstructor
     from one2345.cli.devices import pick_device
-    from one2345.cli.predictors import measure
+    from one2345.cli.objects import prepared_objects, true_meshes
+    from one2345.cli.predictors import baselines, measure, mesh_folders, networks
     from one2345.evaluation import print_table
     from one2345.rendering import RenderSettings
 
     quiet_lightning()
-    out = Path(config["run"]["dir"])
-    model, _ = load_reconstructor(str(config["ckpt"]))
-    data = {
-        name: build({**config["data"], "inputs": node, "eval_inputs": node}, allow_any=True)
-        for name, node in inputs_to_use(config).items()
-    }
-    next(iter(data.values())).ensure_prepared("test")
-    summary = measure(
-        model,
-        data,
-        out,
-        extractor=build(config["extractor"], allow_any=True),
-        protocol=build(config["protocol"], allow_any=True),
-        settings=config["evaluate"],
-        device=pick_device(config["device"]),
-        details={"checkpoint": str(config["ckpt"]), "data": str(next(iter(data.values())).root)},
-        render=RenderSettings() if config["evaluate"].get("render") else None,
-    )
-    print_table(summary)
-    paths = {"results": out, "table": out / "objects.csv", "summary": out / "summary.json"}
-    summary_box("evaluation: done", {**paths, "meshes": out / "meshes", "report": out / "report.html"})
-    return summary
+    out, settings, device = Path(config["run"]["dir"]), config["evaluate"], pick_device(config["device"])
+    with process_group() as first:
+        models = {name: load_reconstructor(path)[0] for name, path in checkpoints(config).items()}
+        protocols = [build(node, allow_any=True) for node in protocol_nodes(config)]
+        appearance = _appearance(config, protocols)
+        inputs = inputs_to_use(config)
+        if config["truth"] is None:
+            objects = prepared_objects(config, inputs)
+        else:
+            objects = true_meshes(config, inputs, views=bool(models) or settings.get("hull", True))
+        found, notes = mesh_folders(
+            folders(config), objects.cases, up=config["meshes_up"], frame=settings.get("frame")
+        )
+        render = RenderSettings() if settings.get("render") else None
+        extractor = build(config["extractor"], allow_any=True)
+        summaries = measure(
+            objects,
+            [
+                networks(models, objects.data, extractor=extractor, device=device, render=render),
+                found,
+                baselines(objects.data, settings),
+            ],
+            out,
+            protocols=protocols,
+            settings=settings,
+            appearance=appearance,
+            title=_title(config),
+            details={},
+            provenance=_provenance(config, appearance),
+            notes=notes,
+            device=device if models else None,
+        )
+        if first:
+            for summary in summaries:
+                print_table(summary)
+            _say(out, summaries)
+    return summaries
+
+
+def _appearance(config: Mapping[str, Any], protocols: Any) -> Any:
+    """The picture metrics that any of the protocols asks for, loaded; None where none does."""
+    wanted = [m for m in config["appearance"]["metrics"] if any(m in p.pictures for p in protocols)]
+    if not wanted:
+        return None
+    return build({**config["appearance"], "metrics": wanted}, allow_any=True).load()
+
+
+def _provenance(config: Mapping[str, Any], appearance: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"code": code_version(), "config hash": config_hash(config)}
+    facts |= {f"checkpoint {name}": path for name, path in checkpoints(config).items()}
+    facts |= {f"meshes {name}": path for name, path in folders(config).items()}
+    return facts | ({"appearance": appearance.facts()} if appearance is not None else {})
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    benchmark = config["run"].get("choices", {}).get("benchmark")
+    return f"Benchmark {benchmark}" if benchmark else "Evaluation"
+
+
+def _say(out: Path, summaries: Any) -> None:
+    names = ("results.json", "table.md", "report.html")
+    if len(summaries) == 1:
+        paths = {"results": out, **{name: out / name for name in names}}
+    else:
+        paths = {
+            "results": out,
+            **{s.protocol.name: out / s.protocol.name / "report.html" for s in summaries},
+        }
+    summary_box("evaluation: done", {**paths, "meshes": out / "meshes"})
 
 
 if __name__ == "__main__":

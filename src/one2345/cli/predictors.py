@@ -1,19 +1,25 @@
-"""What evaluation measures: the network of a checkpoint, and beside it the visual hull of the same views."""
+"""What evaluation measures: networks, folders of meshes, and the baselines beside them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from one2345.cli.objects import Objects
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.progress import Progress
+from one2345.data.sources import FolderSource, open_meshes
+from one2345.errors import InputError
 from one2345.evaluation import (
+    LoadedAppearance,
+    Case,
     EvaluationProtocol,
     Prediction,
     Predictor,
     Summary,
+    bounding_sphere,
     by_azimuth,
     evaluate,
     visual_hulls,
@@ -22,14 +28,16 @@ from one2345.geometry import Cameras
 from one2345.meshing import Extractor
 from one2345.models import Reconstructor
 from one2345.rendering import RenderSettings, render_views
-from one2345.views import ObjectRecord, PosedViews
+from one2345.views import PosedViews
 
-Inputs = Callable[[ObjectRecord], PosedViews]
+Inputs = Callable[[Case], PosedViews]
+Methods = tuple[dict[str, Predictor], dict[str, tuple[str, ...]]]
+"""Predictors by name, and the groups of those that stand for one baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Predictor: the mesh that `model` makes of the views that `inputs` gives for a prepared object.
+    """Predictor: the mesh that `model` makes of the views that `inputs` gives for an object.
 
     render: also the field's own renders at the target cameras (psnr_field, ssim_field); None leaves them out.
     """
@@ -41,8 +49,8 @@ class Network:
     render: RenderSettings | None = None
 
     @torch.no_grad()
-    def __call__(self, record: ObjectRecord) -> Prediction:
-        views = self.inputs(record).to(self.device)
+    def __call__(self, case: Case) -> Prediction:
+        views = self.inputs(case).to(self.device)
         field = self.model(views.images[None], views.masks[None], Cameras.stack([views.cameras]))
         mesh = self.extractor(
             lambda points: field.sdf(points[None])[0],
@@ -51,6 +59,7 @@ class Network:
             device=self.device,
         )
         images = None
+        record = case.views()
         if self.render is not None and (targets := record.indices("target")):
             cameras = record.cameras[targets]
             cameras = cameras[by_azimuth(cameras)].to(self.device)
@@ -59,49 +68,129 @@ class Network:
         return Prediction(mesh=mesh, images=images, inputs=views.images.cpu(), note=f"{len(views)} views")
 
 
-def measure(
-    model: Reconstructor,
+@dataclass(frozen=True)
+class MeshFolder:
+    """Predictor: the mesh of a folder that has the object's id. frame: see `Prediction`."""
+
+    source: FolderSource
+    frame: float | str | None
+
+    def __call__(self, case: Case) -> Prediction:
+        if case.id not in self.source.ids():
+            raise InputError(f"{self.source.root} has no mesh of {case.id}")
+        return Prediction(mesh=self.source.mesh(case.id), frame=self.frame, seconds=0.0)
+
+
+def networks(
+    models: Mapping[str, Reconstructor],
     data: Mapping[str, ReconstructionDataModule],
-    out: Path,
     *,
     extractor: Extractor,
-    protocol: EvaluationProtocol,
-    settings: Mapping[str, Any],
     device: torch.device,
-    details: Mapping[str, str],
     render: RenderSettings | None = None,
-) -> Summary:
-    """Evaluate network and hull on the test objects with every kind of input in `data` (name -> module)."""
+) -> Methods:
+    """Every model with every kind of input in `data` (name → module)."""
+    return {
+        f"{name}{_suffix(kind, data)}": Network(
+            model=model.to(device).eval(),
+            inputs=_inputs(module),
+            extractor=extractor,
+            device=device,
+            render=render,
+        )
+        for kind, module in data.items()
+        for name, model in models.items()
+    }, {}
+
+
+def baselines(data: Mapping[str, ReconstructionDataModule], settings: Mapping[str, Any]) -> Methods:
+    """The visual hull of every kind of input, and the bounding sphere, as far as `settings` want them."""
     predictors: dict[str, Predictor] = {}
     groups: dict[str, tuple[str, ...]] = {}
-    records: list[ObjectRecord] = []
-    for name, module in data.items():
-        suffix = f" {name}" if len(data) > 1 else ""
-        dataset = module.dataset("test")
-        if not records:
-            records = dataset.records()[: settings.get("objects")]
-            for record in records:
-                record.check()  # a damaged file is the user's to mend, not a method's failure
-
-        def inputs(record: ObjectRecord, dataset: Any = dataset) -> PosedViews:
-            return dataset.sources(record.id)
-
-        predictors[f"network{suffix}"] = Network(
-            model=model.to(device).eval(), inputs=inputs, extractor=extractor, device=device, render=render
-        )
-        if settings.get("hull", True):
-            members, group = visual_hulls(inputs=inputs, name=f"visual hull{suffix}")
+    if settings.get("hull", True):
+        for kind, module in data.items():
+            members, group = visual_hulls(inputs=_inputs(module), name=f"visual hull{_suffix(kind, data)}")
             predictors |= members
             groups |= group
-    with Progress("evaluating", total=len(predictors) * len(records)) as bar:
+    if settings.get("sphere", True):
+        predictors["bounding sphere"] = bounding_sphere
+        groups["bounding sphere"] = ("bounding sphere",)
+    return predictors, groups
+
+
+def mesh_folders(
+    folders: Mapping[str, Any], cases: Sequence[Case], *, up: str, frame: Any
+) -> tuple[Methods, list[str]]:
+    """The meshes of every folder (name → path), paired with `cases` by id; and what has no counterpart, in words."""
+    predictors: dict[str, Predictor] = {}
+    notes: list[str] = []
+    wanted = {case.id for case in cases}
+    for name, path in folders.items():
+        source = open_meshes(path, up=up)  # type: ignore[arg-type]
+        ids = set(source.ids())
+        if not ids & wanted:
+            raise InputError(
+                f"meshes of {name}: {path} has none of the {len(wanted)} objects; it has {_few(ids)}, they are "
+                f"{_few(wanted)}: files are paired by id, their name without ending or the name of their folder"
+            )
+        if absent := wanted - ids:
+            notes.append(f"{name}: {path} lacks {len(absent)} of the {len(wanted)} objects: {_few(absent)}.")
+        if extra := ids - wanted:
+            notes.append(f"{name}: {path} has {len(extra)} meshes that are not on the list: {_few(extra)}.")
+        predictors[name] = MeshFolder(source, frame)
+    return (predictors, {}), notes
+
+
+def measure(
+    objects: Objects,
+    methods: Sequence[Methods],
+    out: Path,
+    *,
+    protocols: Sequence[EvaluationProtocol],
+    settings: Mapping[str, Any],
+    appearance: LoadedAppearance | None,
+    title: str,
+    details: Mapping[str, str],
+    provenance: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    device: torch.device | None = None,
+) -> list[Summary]:
+    """Evaluate all `methods`, in order, on the objects."""
+    predictors: dict[str, Predictor] = {}
+    groups: dict[str, tuple[str, ...]] = {}
+    for members, group in methods:
+        if twice := sorted(set(members) & set(predictors)):
+            raise InputError(f"two methods are called {twice[0]!r}; rename one")
+        predictors |= members
+        groups |= group
+    with Progress("evaluating", total=len(objects.cases)) as bar:
         return evaluate(
             predictors,
-            records,
+            objects.cases,
             out,
-            protocol,
+            protocols,
             best_of=groups,
-            title=str(details.get("run", "Evaluation")),
+            appearance=appearance,
+            title=title,
             details=details,
+            provenance={**provenance, **objects.facts},
+            notes=[*objects.notes, *notes],
             mesh_format="glb" if settings.get("meshes", True) else None,
+            pictures=bool(settings.get("pictures", True)),
+            device=device,
             progress=lambda done, total, what: bar.advance(what) if done else None,
         )
+
+
+def _inputs(module: ReconstructionDataModule) -> Inputs:
+    dataset = module.dataset("test")
+    return lambda case: dataset.sources(case.views().id)
+
+
+def _suffix(kind: str, data: Mapping[str, Any]) -> str:
+    return f" {kind}" if len(data) > 1 else ""
+
+
+def _few(ids: set[str], count: int = 5) -> str:
+    listed = ", ".join(sorted(ids)[:count])
+    return listed if len(ids) <= count else f"{listed} and {len(ids) - count} more"

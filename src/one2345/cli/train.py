@@ -74,17 +74,18 @@ def main(config: Mapping[str, Any]) -> TrainResult:
     return _evaluate(config, trainer, module)
 
 
-def data_in_use(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The data node for the final evaluation, whose inputs are those of `evaluate.py`."""
-    node = config["data"]
-    inputs = node.get("eval_inputs") or node.get("inputs")
-    return {**node, "eval_inputs": as_in_use(inputs, config["evaluate"])} if inputs else dict(node)
+def inputs_in_use(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The inputs of the final evaluation, as `evaluate.py` takes them."""
+    node = config["data"].get("eval_inputs") or config["data"].get("inputs")
+    return as_in_use(node, config["evaluate"]) if node else None
 
 
 def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResult:
     """Measure the best checkpoint on the held-out objects, beside the visual hull; say where it all is."""
     from one2345.checkpoints import find_checkpoint, load_weights
-    from one2345.cli.predictors import measure
+    from one2345.cli.objects import prepared_objects
+    from one2345.cli.predictors import baselines, measure, networks
+    from one2345.cli.provenance import code_version, config_hash
     from one2345.evaluation import print_table
 
     folder = Path(config["run"]["dir"])
@@ -93,17 +94,34 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
     if checkpoints.is_dir() and any(checkpoints.glob("*.ckpt")):
         checkpoint = find_checkpoint(folder)
         load_weights(module.model, checkpoint)
-    out = folder / "evaluation"
-    summary = measure(
-        module.model,
-        {"held out": build(data_in_use(config), allow_any=True)},
+    out, settings, device = folder / "evaluation", config["evaluate"], trainer.strategy.root_device
+    objects = prepared_objects(config, {"held out": inputs_in_use(config)})
+    protocol = build(config["protocol"], allow_any=True)
+    appearance = build({**config["appearance"], "metrics": list(protocol.pictures)}, allow_any=True).load()
+    (summary,) = measure(
+        objects,
+        [
+            networks(
+                {"network": module.model},
+                objects.data,
+                extractor=build(config["extractor"], allow_any=True),
+                device=device,
+                render=module.terms.render if settings.get("render") else None,
+            ),
+            baselines(objects.data, settings),
+        ],
         out,
-        extractor=build(config["extractor"], allow_any=True),
-        protocol=build(config["protocol"], allow_any=True),
-        settings=config["evaluate"],
-        device=trainer.strategy.root_device,
-        details={"run": config["name"], "checkpoint": str(checkpoint), "steps": str(trainer.global_step)},
-        render=module.terms.render if config["evaluate"].get("render") else None,
+        protocols=[protocol],
+        settings=settings,
+        appearance=appearance,
+        title=str(config["name"]),
+        details={"checkpoint": str(checkpoint), "steps": str(trainer.global_step)},
+        provenance={
+            "code": code_version(),
+            "config hash": config_hash(config),
+            "appearance": appearance.facts(),
+        },
+        device=device,
     )
     _log_meshes(trainer.loggers, out / "meshes" / "network", trainer.global_step)
     for logger in trainer.loggers:
@@ -118,7 +136,8 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
     }
     print_table(summary)
     summary_box(f"{config['name']}: done", paths)
-    objective = summary.statistic("network", f"iou_{summary.protocol.resolutions[0]}")
+    column = summary.protocol.leading
+    objective = summary.statistic("network", column) if column.startswith("iou_") else None
     return TrainResult(folder, checkpoint, objective.mean if objective else None, summary, paths)
 
 

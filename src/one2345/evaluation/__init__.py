@@ -1,36 +1,65 @@
-"""How good meshes are: metrics, a protocol as data, predictors on prepared objects, a report."""
+"""How good meshes are: protocols as data, alignment, metrics, predictors on objects, tables and a report."""
 
-from .baselines import HULL_RESOLUTIONS, VisualHull, exact_inputs, visual_hull_mesh, visual_hulls
+from .alignment import Aligner, Alignment
+from .appearance import Appearance, LoadedAppearance
+from .array_cache import ArrayCache
+from .baselines import (
+    HULL_RESOLUTIONS,
+    VisualHull,
+    bounding_sphere,
+    exact_inputs,
+    visual_hull_mesh,
+    visual_hulls,
+)
+from .cameras import CameraRings, VisibleSurface
 from .evaluator import evaluate
+from .measure import Measured, measure
+from .mesh_truth import MeshTruth
 from .metrics import ObjectMean
-from .occupancy import grid_occupancy, is_closed
-from .prediction import FAILURES, Prediction, Predictor
-from .protocol import EvaluationProtocol
-from .report import print_table
-from .summary import Row, Statistic, Summary
-from .truth import Truth, by_azimuth, draw, evaluate_mesh, sample_mesh
+from .occupancy import occupy
+from .prediction import FAILURES, Case, Prediction, Predictor
+from .protocol import EvaluationProtocol, OccupancyGrid
+from .sampling import sample_surface
+from .statistics import Paired, Statistic
+from .summary import Row, Summary
+from .surface import SurfaceCloud
+from .terminal import print_table
+from .truth import RecordTruth, Truth, by_azimuth
 
 __all__ = [
     "FAILURES",
     "HULL_RESOLUTIONS",
+    "Aligner",
+    "Alignment",
+    "Appearance",
+    "ArrayCache",
+    "CameraRings",
+    "Case",
     "EvaluationProtocol",
+    "LoadedAppearance",
+    "Measured",
+    "MeshTruth",
     "ObjectMean",
+    "OccupancyGrid",
+    "Paired",
     "Prediction",
     "Predictor",
+    "RecordTruth",
     "Row",
     "Statistic",
     "Summary",
+    "SurfaceCloud",
     "Truth",
+    "VisibleSurface",
     "VisualHull",
+    "bounding_sphere",
     "by_azimuth",
-    "draw",
     "evaluate",
-    "evaluate_mesh",
     "exact_inputs",
-    "grid_occupancy",
-    "is_closed",
+    "measure",
+    "occupy",
     "print_table",
-    "sample_mesh",
+    "sample_surface",
     "visual_hull_mesh",
     "visual_hulls",
 ]

@@ -1,28 +1,32 @@
-"""The bar that every network must clear: the visual hull of the same views."""
+"""The bars that every method must clear: the visual hull of the same views, and the bounding sphere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from one2345.errors import EmptySurfaceError
-from one2345.geometry import Box, Mesh, hold_in_frame, mask_distance, project, sample_views
+from one2345.geometry import OBJECT_EDGE, Box, Mesh, hold_in_frame, mask_distance, project, sample_views
 from one2345.meshing import Extractor, colour_vertices
-from one2345.views import ObjectRecord, PosedViews
+from one2345.views import PosedViews
 
-from .prediction import Prediction, Predictor
+from .icosphere import icosphere
+from .prediction import Case, Prediction, Predictor
+from .protocol import EvaluationProtocol
 
 HULL_RESOLUTIONS = (64, 128, 256)
 HULL_SLOPE = 2.0
-Inputs = Callable[[ObjectRecord], PosedViews]
-"""The views that a reconstruction of a prepared object is given."""
+Inputs = Callable[[Case], PosedViews]
+"""The views that a reconstruction of an object is given."""
 
 
-def exact_inputs(record: ObjectRecord) -> PosedViews:
-    """The object's stored source views."""
+def exact_inputs(case: Case) -> PosedViews:
+    """The object's stored source views. Raises InputError where it has none."""
+    record = case.views()
     return record.views(record.source_indices())
 
 
@@ -74,8 +78,8 @@ class VisualHull:
     resolution: int
     inputs: Inputs = exact_inputs
 
-    def __call__(self, record: ObjectRecord) -> Prediction:
-        views = self.inputs(record)
+    def __call__(self, case: Case) -> Prediction:
+        views = self.inputs(case)
         views = replace(views, depth=None, normals=None).to("cpu")
         try:
             mesh = visual_hull_mesh(views, resolution=self.resolution)
@@ -97,3 +101,10 @@ def visual_hulls(
         f"{name} {r}": VisualHull(resolution=r, inputs=inputs) for r in resolutions
     }
     return predictors, {name: tuple(predictors)}
+
+
+def bounding_sphere(case: Case) -> Prediction:
+    """Predictor: the sphere around the centre of the truth's box through the surface's farthest point."""
+    protocol = EvaluationProtocol(name="bounding sphere", edge=OBJECT_EDGE, points=20_000)
+    radius = float(np.linalg.norm(case.truth.cloud(protocol).points, axis=-1).max())
+    return Prediction(mesh=icosphere(radius), note=f"radius {radius / OBJECT_EDGE:.3f} edges")

@@ -1,131 +1,301 @@
-"""Predictors on prepared objects: scores, meshes, tables and a report."""
+"""Predictors on objects under one or several protocols: scores, meshes, tables and reports."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.spatial import KDTree
 
 from one2345.errors import InputError
-from one2345.files import write_atomic
+from one2345.geometry import OBJECT_EDGE
 from one2345.meshing import write_mesh
-from one2345.views import ObjectRecord
 
-from .pictures import clay, clay_of_views, strip
-from .prediction import FAILURES, Prediction, Predictor
+from . import shares
+from .appearance import LoadedAppearance
+from .measure import Measured, measure, picture_scores
+from .memory import peak_memory
+from .pictures import Portrait, clay, draw, error_map, strip
+from .prediction import FAILURES, Case, Prediction, Predictor
 from .protocol import EvaluationProtocol
-from .report import ObjectPictures, write_report
+from .report import ObjectPictures, Strips, write_report
+from .results import write_results
 from .summary import Row, Summary
-from .truth import Truth, draw, evaluate_mesh, view_scores
+from .truth import RecordTruth, Truth
 
 log = logging.getLogger(__name__)
+
+ERROR_SHOWN = 0.05
+"""Surface error at which the heat map ends, in longest edges."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """All that one object gave under one protocol."""
+
+    protocol: int
+    object: str
+    rows: tuple[Row, ...]
+    truth: Mapping[str, Any]
+    thickness: float
+    pictures: ObjectPictures | None
 
 
 def evaluate(
     predictors: Mapping[str, Predictor],
-    records: Sequence[ObjectRecord],
+    cases: Sequence[Case],
     out: Path | str,
-    protocol: EvaluationProtocol,
+    protocols: Sequence[EvaluationProtocol],
     *,
     best_of: Mapping[str, Sequence[str]] | None = None,
+    appearance: LoadedAppearance | None = None,
     title: str = "Evaluation",
     details: Mapping[str, str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
     mesh_format: str | None = "glb",
+    pictures: bool = True,
+    device: torch.device | None = None,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Summary:
-    """Run every predictor on every object and write, under `out`:
+) -> list[Summary]:
+    """Run every predictor on every object, measure it under every protocol, and write under `out` (with several
+    protocols under out/<protocol>): results.json, objects.csv, table.md, table.tex, figure.svg, report.html; and
+    meshes/<predictor>/<object>.<mesh_format> (None: none) as the predictor made them.
 
-    objects.csv and objects.json (one row per object and predictor), summary.json, report.html
-    (self-contained) and meshes/<predictor>/<object>.<mesh_format> (None: none).
+    best_of: name → predictors that stand for one method at several settings, the baselines; tables show the one
+    that is best by the protocol's leading column, named. details: facts for the report's head. provenance: facts
+    for results.json. notes: lines to stand beside every table. pictures: draw the report's. progress: called with (objects done, of how many, what).
 
-    best_of: name → predictors that stand for one method at several settings; tables show the one with the
-    highest mean IoU, named. details: facts for the report's head. progress: called with (done, total,
-    what). A predictor that fails on an object (see `prediction.FAILURES`) is logged and recorded with its
-    reason, and counted in every table.
+    A predictor that fails on an object (see `prediction.FAILURES`), or an object whose truth cannot be read, is
+    recorded with its reason, and counted in every table. In a process group the objects are shared out; the
+    first process writes and returns the summaries, in order of `protocols`, the others return none.
 
-    Raises InputError for no objects, no predictors, or an object without samples or the protocol's occupancy
-    grids, before anything is measured; for a truth that cannot be read; and, once everything is written, when
-    no predictor outside the groups of `best_of` (which hold the baselines) solved any object.
+    Raises InputError for no objects, no predictors, or a prepared object without what a protocol needs, before
+    anything is measured; and, once everything is written, when no predictor outside the groups of `best_of`
+    solved any object.
     """
     out, groups = Path(out), dict(best_of or {})
-    _check(predictors, records, groups)
-    _check_truths(records, protocol)
-    rows: list[Row] = []
-    pictures: list[ObjectPictures] = []
-    total, done = len(records) * len(predictors), 0
-    for record in records:
-        truth = Truth.from_record(record)
-        strips: dict[str, tuple[str, str]] = {}
-        inputs = None
-        for name, predictor in predictors.items():
-            if progress is not None:
-                progress(done, total, f"{record.id}: {name}")
-            row, prediction, drawn = _measure(name, predictor, record, truth, protocol)
-            rows.append(row)
-            done += 1
-            if prediction is None:
-                continue
-            if mesh_format is not None:
-                write_mesh(prediction.mesh, out / "meshes" / _folder(name) / f"{record.id}.{mesh_format}")
-            if drawn is not None:
-                strips[name] = (strip(drawn.rgb), strip(clay(drawn.normal, drawn.mask)))
-            inputs = prediction.inputs if inputs is None else inputs
-        pictures.append(_object_pictures(record, truth, inputs, strips))
+    check_request(predictors, cases, protocols, groups)
+    outcomes: list[_Outcome] = []
+    share = shares.mine(cases)
+    for done, case in enumerate(share):
+        if progress is not None:
+            progress(done, len(share), case.id)
+        outcomes += _on_object(case, predictors, protocols, out, mesh_format, pictures, appearance, device)
     if progress is not None:
-        progress(total, total, "done")
-    summary = Summary(
-        protocol=protocol,
-        objects=tuple(record.id for record in records),
-        predictors=tuple(predictors),
-        rows=tuple(rows),
-        groups=groups,
-        best={name: _best(rows, members, protocol) for name, members in groups.items()},
-    )
-    _write_tables(summary, out)
-    write_report(summary, pictures, out / "report.html", title=title, details=details or {})
-    _check_outcome(summary, out)
-    return summary
+        progress(len(share), len(share), "done")
+    gathered = shares.gathered(outcomes)
+    if gathered is None:
+        return []
+    summaries: list[Summary] = []
+    for index, protocol in enumerate(protocols):
+        found = {o.object: o for o in gathered if o.protocol == index}
+        ordered = [found[case.id] for case in cases]
+        rows = tuple(row for outcome in ordered for row in outcome.rows)
+        summary = Summary(
+            protocol=protocol,
+            objects=tuple(case.id for case in cases),
+            predictors=tuple(predictors),
+            rows=rows,
+            groups=groups,
+            best={name: _best(rows, members, protocol) for name, members in groups.items()},
+            truths={o.object: o.truth for o in ordered},
+            thickness={o.object: o.thickness for o in ordered},
+            provenance=dict(provenance or {}),
+            not_computed=_not_computed(protocol, appearance, rows),
+            notes=tuple(notes),
+        )
+        summaries.append(summary)
+        folder = out if len(protocols) == 1 else out / folder_name(protocol.name)
+        write_results(summary, folder)
+        shown = [o.pictures for o in ordered if o.pictures is not None]
+        write_report(summary, shown, folder / "report.html", title=title, details=details or {})
+    for summary in summaries:
+        _check_outcome(summary, out)
+    return summaries
 
 
-def _check(
-    predictors: Mapping[str, Predictor], records: Sequence[ObjectRecord], groups: Mapping[str, Sequence[str]]
+def check_request(
+    predictors: Mapping[str, Predictor],
+    cases: Sequence[Case],
+    protocols: Sequence[EvaluationProtocol],
+    groups: Mapping[str, Sequence[str]],
 ) -> None:
+    """Raises InputError for what can be told before anything is measured."""
     if not predictors:
         raise InputError("nothing to evaluate: no predictors")
-    if not records:
+    if not protocols:
+        raise InputError("nothing to evaluate by: no protocols")
+    if not cases:
         raise InputError("nothing to evaluate on: the dataset has no objects in this split")
-    ids = [record.id for record in records]
-    if len(set(ids)) != len(ids):
-        raise InputError(f"objects repeat: {sorted({i for i in ids if ids.count(i) > 1})}")
+    for what, names in (("objects", [c.id for c in cases]), ("protocols", [p.name for p in protocols])):
+        if repeated := sorted({i for i in names if names.count(i) > 1}):
+            raise InputError(f"{what} repeat: {repeated}")
     for name, members in groups.items():
         unknown = sorted(set(members) - set(predictors))
-        if unknown or not members or name in predictors:
+        if unknown or not members or (name in predictors and tuple(members) != (name,)):
             raise InputError(f"best_of group {name!r} needs predictors as members, not {list(members)}")
-    folders = [_folder(name) for name in predictors]
+    folders = [folder_name(name) for name in predictors]
     if len(set(folders)) != len(folders):
         raise InputError(f"predictor names need different folder names: {list(predictors)}")
+    for case in cases:
+        if case.measured_by_record:
+            truth = RecordTruth(case.views())
+            for protocol in protocols:
+                truth.check(protocol)
 
 
-def _check_truths(records: Sequence[ObjectRecord], protocol: EvaluationProtocol) -> None:
-    """Every object must have what the protocol measures against."""
-    for record in records:
-        stored = (record.sample_counts or {}).get("occupancy", [])
-        missing = sorted(set(protocol.resolutions) - set(stored))
-        if missing:
-            there = f"has {_listed(stored)}" if stored else "has none"
-            kind = "train" if record.split == "train" else "eval"
-            raise InputError(
-                f"{record.folder}: protocol {protocol.name} needs occupancy grids {_listed(protocol.resolutions)}, "
-                f"{record.id} {there}; choose protocol.resolutions among those that are there, or prepare the "
-                f"data with render.{kind}_samples.occupancy={_listed(protocol.resolutions).replace(' ', '')}"
+def _on_object(
+    case: Case,
+    predictors: Mapping[str, Predictor],
+    protocols: Sequence[EvaluationProtocol],
+    out: Path,
+    mesh_format: str | None,
+    pictures: bool,
+    appearance: LoadedAppearance | None,
+    device: torch.device | None,
+) -> list[_Outcome]:
+    """One object: its truth is read once, every prediction made once, then measured by every protocol."""
+    try:
+        truth = case.truth
+        thickness, facts = truth.thickness(), truth.facts()
+        portrait = truth.portrait() if pictures else None
+    except FAILURES as error:
+        reason = f"the truth cannot be used: {_reason(error)}"
+        log.warning("%s: %s", case.id, reason)
+        rows = tuple(Row(case.id, name, {}, failure=reason) for name in predictors)
+        return [
+            _Outcome(i, case.id, rows, {"failure": reason}, float("nan"), None) for i in range(len(protocols))
+        ]
+    rows: list[list[Row]] = [[] for _ in protocols]
+    strips: list[dict[str, Strips]] = [{} for _ in protocols]
+    inputs = None
+    for name, predictor in predictors.items():
+        with peak_memory(device) as peak:
+            prediction, failure, seconds = _predict(name, predictor, case)
+        if prediction is None:
+            for of_protocol in rows:
+                of_protocol.append(Row(case.id, name, {}, failure=failure, seconds=seconds))
+            continue
+        if mesh_format is not None:
+            write_mesh(prediction.mesh, out / "meshes" / folder_name(name) / f"{case.id}.{mesh_format}")
+        inputs = prediction.inputs if inputs is None else inputs
+        for index, protocol in enumerate(protocols):
+            row, measured = _measure(name, prediction, truth, protocol, appearance)
+            rows[index].append(
+                replace(row, seconds=seconds, peak_mb=_larger(peak.mb, row.peak_mb), note=prediction.note)
             )
+            if measured is not None and portrait is not None:
+                strips[index][name] = _strips(measured, truth, protocol, portrait)
+    if inputs is None and case.record is not None and portrait is not None:
+        source = case.record.source_indices()
+        inputs = case.record.views(source).images if source else None
+    outcomes: list[_Outcome] = []
+    for index in range(len(protocols)):
+        shown = None
+        if portrait is not None:
+            shown = ObjectPictures(
+                id=case.id,
+                inputs=None if inputs is None else strip(inputs, count=8),
+                truth=portrait.colour,
+                truth_shape=portrait.clay,
+                predictions=strips[index],
+            )
+        outcomes.append(_Outcome(index, case.id, tuple(rows[index]), facts, thickness, shown))
+    case.close()
+    return outcomes
+
+
+def _predict(name: str, predictor: Predictor, case: Case) -> tuple[Prediction | None, str | None, float]:
+    """The prediction or the reason why there is none, and the wall time."""
+    start = time.perf_counter()
+    try:
+        prediction = predictor(case)
+    except FAILURES as error:
+        reason = _reason(error)
+        log.warning("%s failed on %s: %s", name, case.id, reason)
+        log.debug("traceback", exc_info=error)
+        return None, reason, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return prediction, None, seconds if prediction.seconds is None else prediction.seconds
+
+
+def _measure(
+    name: str,
+    prediction: Prediction,
+    truth: Truth,
+    protocol: EvaluationProtocol,
+    appearance: LoadedAppearance | None,
+) -> tuple[Row, Measured | None]:
+    start = time.perf_counter()
+    try:
+        with peak_memory() as peak:
+            to_world = prediction.to_world(truth, protocol)
+            measured = measure(prediction.mesh, to_world, truth, protocol, appearance=appearance)
+            scores = measured.scores
+            if prediction.images is not None and appearance is not None:
+                scores |= picture_scores(prediction.images, truth, protocol, appearance, "_field")
+    except FAILURES as error:
+        reason = _reason(error)
+        log.warning("%s failed on %s: %s", name, truth.id, reason)
+        log.debug("traceback", exc_info=error)
+        return Row(truth.id, name, {}, failure=reason, measure_seconds=time.perf_counter() - start), None
+    seconds = time.perf_counter() - start
+    bad = [column for column, value in scores.items() if not np.isfinite(value)]
+    if bad:
+        reason = f"not finite: {', '.join(bad)}"
+        return Row(truth.id, name, {}, failure=reason, measure_seconds=seconds), None
+    row = Row(
+        object=truth.id, predictor=name, scores=scores, unaligned=measured.unaligned,
+        alignment=measured.alignment, facts=measured.facts, measure_seconds=seconds, peak_mb=peak.mb,
+    )  # fmt: skip
+    return row, measured
+
+
+def _strips(measured: Measured, truth: Truth, protocol: EvaluationProtocol, portrait: Portrait) -> Strips:
+    drawn = draw(measured.mesh, portrait.cameras)
+    tree = KDTree(truth.cloud(protocol).points / protocol.scale, balanced_tree=False, compact_nodes=False)
+    largest = ERROR_SHOWN * OBJECT_EDGE
+    return Strips(
+        colour=strip(drawn.rgb),
+        clay=strip(clay(drawn.normal, drawn.mask)),
+        error=strip(error_map(measured.mesh, tree, portrait.cameras, largest=largest)),
+    )
+
+
+def _best(rows: Sequence[Row], members: Sequence[str], protocol: EvaluationProtocol) -> str:
+    """The member with the best mean of the leading column; the earlier one of equals."""
+    column = protocol.leading
+    more = protocol.metrics[column]
+    worst = 0.0 if more else float("inf")
+
+    def mean(member: str) -> float:
+        value = float(np.mean([row.scores.get(column, worst) for row in rows if row.predictor == member]))
+        return value if more else -value
+
+    return max(members, key=mean)
+
+
+def _not_computed(
+    protocol: EvaluationProtocol, appearance: LoadedAppearance | None, rows: Sequence[Row]
+) -> dict[str, str]:
+    """Picture columns that the protocol has and no row got, with the reason."""
+    reasons: dict[str, str] = {}
+    for column in protocol.pictures:
+        if any(column in row.scores for row in rows):
+            continue
+        if appearance is None:
+            reasons[column] = "pictures were not asked for"
+        else:
+            default = "no prediction has colours, or the truth no pictures at the protocol's cameras"
+            reasons[column] = appearance.unavailable.get(column, default)
+    return reasons
 
 
 def _check_outcome(summary: Summary, out: Path) -> None:
@@ -141,91 +311,15 @@ def _check_outcome(summary: Summary, out: Path) -> None:
         )
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return f"[{', '.join(str(n) for n in numbers)}]"
+def _reason(error: BaseException) -> str:
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"
 
 
-def _measure(
-    name: str, predictor: Predictor, record: ObjectRecord, truth: Truth, protocol: EvaluationProtocol
-) -> tuple[Row, Prediction | None, Any]:
-    start = time.perf_counter()
-    try:
-        prediction = predictor(record)
-        seconds = time.perf_counter() - start if prediction.seconds is None else prediction.seconds
-        drawn = None
-        if truth.views is not None and not prediction.mesh.is_empty:
-            drawn = draw(prediction.mesh, truth.views.cameras)
-        scores = evaluate_mesh(prediction.mesh, truth, protocol, drawn=drawn)
-        if prediction.images is not None and truth.views is not None and protocol.views:
-            scores |= view_scores(prediction.images, truth.views, "_field")
-    except FAILURES as error:
-        reason = f"{type(error).__name__}: {error}"
-        log.warning("%s failed on %s: %s", name, record.id, reason)
-        log.debug("traceback", exc_info=error)
-        seconds = time.perf_counter() - start
-        return Row(record.id, name, {}, failure=reason, seconds=seconds), None, None
-    bad = [column for column, value in scores.items() if not np.isfinite(value)]
-    if bad:
-        return Row(record.id, name, {}, failure=f"not finite: {', '.join(bad)}", seconds=seconds), None, None
-    row = Row(record.id, name, scores, None, seconds, prediction.note, len(prediction.mesh.faces))
-    return row, prediction, drawn
+def _larger(a: float | None, b: float | None) -> float | None:
+    return max((x for x in (a, b) if x is not None), default=None)
 
 
-def _object_pictures(
-    record: ObjectRecord, truth: Truth, inputs: Any, strips: dict[str, tuple[str, str]]
-) -> ObjectPictures:
-    if inputs is None:
-        source = record.source_indices()
-        inputs = record.views(source).images if source else None
-    shape = None if truth.views is None else clay_of_views(truth.views)
-    return ObjectPictures(
-        id=record.id,
-        inputs=None if inputs is None else strip(inputs, count=8),
-        truth=None if truth.views is None else strip(truth.views.images),
-        truth_shape=None if shape is None else strip(shape),
-        predictions=strips,
-    )
-
-
-def _best(rows: Sequence[Row], members: Sequence[str], protocol: EvaluationProtocol) -> str:
-    """The member with the highest mean IoU at the first resolution; the earlier one of equals."""
-    column = f"iou_{protocol.resolutions[0]}"
-
-    def mean(member: str) -> float:
-        return float(np.mean([row.scores.get(column, 0.0) for row in rows if row.predictor == member]))
-
-    return max(members, key=mean)
-
-
-def _write_tables(summary: Summary, out: Path) -> None:
-    columns = summary.columns()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["object", "predictor", "status", *columns, "faces", "seconds", "note", "reason"])
-    documents: list[dict[str, Any]] = []
-    for row in summary.rows:
-        status = "ok" if row.failure is None else "failed"
-        values = [f"{row.scores[c]:.6g}" if c in row.scores else "" for c in columns]
-        writer.writerow(
-            [
-                row.object,
-                row.predictor,
-                status,
-                *values,
-                row.faces,
-                f"{row.seconds:.3f}",
-                row.note,
-                row.failure or "",
-            ]
-        )
-        document = {"object": row.object, "predictor": row.predictor, "status": status}
-        document |= {"scores": dict(row.scores), "faces": row.faces, "note": row.note, "reason": row.failure}
-        documents.append(document | {"seconds": row.seconds})
-    write_atomic(out / "objects.csv", text.getvalue())
-    write_atomic(out / "objects.json", json.dumps(documents, indent=1, allow_nan=False) + "\n")
-    write_atomic(out / "summary.json", json.dumps(summary.as_dict(), indent=1, allow_nan=False) + "\n")
-
-
-def _folder(name: str) -> str:
-    """A folder name for a predictor."""
+def folder_name(name: str) -> str:
+    """A folder name for a predictor or a protocol."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) or "_"

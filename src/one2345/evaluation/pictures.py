@@ -1,24 +1,86 @@
-"""Strips of small pictures for the report."""
+"""Pictures of meshes: at a protocol's cameras, and in strips for the report."""
 
 from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from one2345.geometry import camera_rays
+from one2345.geometry import OBJECT_EDGE, Cameras, Mesh, camera_rays
 from one2345.geometry.rays import z_per_t
+from one2345.objects import Render
+from one2345.objects.mesh_object import MeshObject
 from one2345.objects.shading import shade
 from one2345.views import PosedViews
 
+from .cameras import CameraRings
+from .sampling import as_it_stands
+
 CLAY = 0.82
+SIZE, COUNT = 112, 6
+RINGS = CameraRings(rings=({"elevation": 20, "count": COUNT},), size=SIZE)
+ERROR_STOPS = (
+    np.array([[38, 70, 132], [66, 150, 160], [214, 222, 170], [238, 150, 74], [178, 34, 46]], np.float32)
+    / 255
+)
+"""Colours of a surface error from 0 to the largest shown, evenly spaced."""
 
 
-def strip(images: Tensor, *, size: int = 112, count: int = 6) -> str:
+@dataclass(frozen=True)
+class Portrait:
+    """The truth as a report shows it. cameras (v,): in the world frame; colour, clay: strips as data: URIs."""
+
+    cameras: Cameras
+    colour: str
+    clay: str | None
+
+
+def draw(mesh: Mesh, cameras: Cameras) -> Render:
+    """Albedo, depth, mask and normals of `mesh`, in the world frame, as it stands."""
+    return as_it_stands(mesh, "prediction").render(cameras)
+
+
+def portrait_of_mesh(item: MeshObject) -> Portrait:
+    """Of a mesh in the world frame, from a ring of cameras."""
+    cameras = RINGS.cameras(OBJECT_EDGE)
+    seen = item.render(cameras)
+    return Portrait(cameras, strip(seen.rgb), strip(clay(seen.normal, seen.mask)))
+
+
+def portrait_of_views(views: PosedViews) -> Portrait:
+    """Of stored pictures, some of them."""
+    shape = clay_of_views(views)
+    cameras = views.cameras[evenly(len(views), COUNT)].resized((SIZE, SIZE))
+    return Portrait(cameras, strip(views.images), None if shape is None else strip(shape))
+
+
+def error_colours(distances: NDArray[np.floating], largest: float) -> NDArray[np.float32]:
+    """(n, 3) colours of distances (n,) from 0 (blue) to `largest` and beyond (red)."""
+    place = np.clip(distances / largest, 0, 1) * (len(ERROR_STOPS) - 1)
+    return np.stack(
+        [np.interp(place, np.arange(len(ERROR_STOPS)), ERROR_STOPS[:, i]) for i in range(3)], -1
+    ).astype(np.float32)
+
+
+def error_map(mesh: Mesh, tree: Any, cameras: Cameras, *, largest: float) -> Tensor:
+    """Pictures (v, 3, h, w) of a mesh in the world frame, coloured by the distance of its surface to the points of
+    `tree` (world units), lightly shaded."""
+    distances = tree.query(mesh.vertices, workers=-1)[0]
+    colours = error_colours(distances, largest)
+    item = MeshObject(
+        Mesh(mesh.vertices, mesh.faces, colours), id="error", normalise=False, repair=False, shading=0.45
+    )
+    return item.render(cameras).rgb
+
+
+def strip(images: Tensor, *, size: int = SIZE, count: int = COUNT) -> str:
     """Up to `count` of the pictures (v, 3, h, w), evenly chosen, side by side as an inline PNG."""
     chosen = images[evenly(len(images), count)].detach().float().cpu().clamp(0, 1)
     small = torch.nn.functional.interpolate(chosen, size=(size, size), mode="bilinear", antialias=True)
@@ -26,7 +88,7 @@ def strip(images: Tensor, *, size: int = 112, count: int = 6) -> str:
     return data_uri(row)
 
 
-def data_uri(pixels: np.ndarray) -> str:
+def data_uri(pixels: NDArray[np.uint8]) -> str:
     """(h, w, 3) uint8 as a data: URI."""
     buffer = io.BytesIO()
     image = Image.fromarray(pixels).quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

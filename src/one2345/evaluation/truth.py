@@ -1,126 +1,164 @@
-"""What is known of an object, and a mesh measured against it."""
+"""What is known of an object, in the units of whichever protocol asks."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
-from one2345.errors import EmptySurfaceError, InputError
-from one2345.geometry import Cameras, Mesh
-from one2345.geometry.area_sampling import faces_at, uniform_weights
-from one2345.objects.mesh_object import MeshObject
-from one2345.seeding import numpy_rng
-from one2345.views import ObjectRecord, PosedViews
+from one2345.errors import InputError
+from one2345.geometry import OBJECT_EDGE, Cameras
+from one2345.views import ObjectRecord, PosedViews, Samples
 
-from .metrics import chamfer, cloud_distances, fscore, normal_consistency, psnr, ssim, volume_iou
-from .metrics.modules import f_name
-from .occupancy import grid_occupancy
+from .pictures import Portrait, portrait_of_views
 from .protocol import EvaluationProtocol
+from .surface import SurfaceCloud
+
+Floats = NDArray[np.float64]
+Grids = Mapping[int, NDArray[np.bool_]]
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Ground truth in the world frame, longest edge 0.8.
+class Truth(Protocol):
+    """An object to be measured against, in the world frame: longest edge 0.8, box centre at the origin."""
 
-    points, normals (n, 3): uniform by area. occupancy: resolution → (r, r, r) bool at the nodes of
-    `evaluation_box(r)`. views: pictures to compare with, in order of azimuth, or None.
-    """
+    @property
+    def id(self) -> str: ...
 
-    id: str
-    points: NDArray[np.float32]
-    normals: NDArray[np.float32]
-    occupancy: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict[int, NDArray[np.bool_]])
-    views: PosedViews | None = None
+    @property
+    def to_world(self) -> Floats:
+        """(4, 4) from the coordinates of the truth's file to the world frame."""
+        ...
 
-    @staticmethod
-    def from_record(record: ObjectRecord) -> Truth:
-        """Stored samples and target views of a prepared object (its source views where it has no targets)."""
-        samples = record.samples()
+    def cloud(self, protocol: EvaluationProtocol) -> SurfaceCloud:
+        """Points of the surface, in the protocol's units."""
+        ...
+
+    def occupancy(self, protocol: EvaluationProtocol) -> Grids:
+        """Resolution → (r, r, r) bool at the nodes of the protocol's grids."""
+        ...
+
+    def views(self, protocol: EvaluationProtocol) -> PosedViews | None:
+        """Pictures to compare with, or None."""
+        ...
+
+    def portrait(self) -> Portrait | None:
+        """Small pictures for a report, or None."""
+        ...
+
+    def thickness(self) -> float:
+        """2·volume/area over the longest edge."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What a table of results should say of it, as plain values."""
+        ...
+
+
+class RecordTruth:
+    """Truth of a prepared object: its stored samples and target views (its source views where it has none)."""
+
+    def __init__(self, record: ObjectRecord) -> None:
+        self.record = record
+        self.id = record.id
+
+    @cached_property
+    def _samples(self) -> Samples:
+        return self.record.samples()
+
+    def check(self, protocol: EvaluationProtocol) -> None:
+        """Raises InputError, naming the setting to change, when the object lacks what `protocol` needs."""
+        counts = self.record.sample_counts or {}
+        folder, kind = self.record.folder, "train" if self.record.split == "train" else "eval"
+        if protocol.visible is not None:
+            raise InputError(
+                f"protocol {protocol.name} needs the surface itself, prepared views keep samples of it: "
+                "give the meshes, truth=DIR"
+            )
+        stored = list(counts.get("occupancy", []))
+        missing = sorted(set(protocol.resolutions) - set(stored))
+        if missing:
+            raise InputError(
+                f"{folder}: protocol {protocol.name} needs occupancy grids {list(protocol.resolutions)}, "
+                f"{self.id} has {stored or 'none'}; choose protocol.occupancy.resolutions among those that are "
+                f"there, or prepare the data with render.{kind}_samples.occupancy="
+                f"{str(list(protocol.resolutions)).replace(' ', '')}"
+            )
+        if protocol.occupancy and not np.isclose(protocol.occupancy.half_edge, 0.6 * protocol.edge):
+            raise InputError(
+                f"protocol {protocol.name} counts cells in a cube of {2 * protocol.occupancy.half_edge:g} with "
+                f"longest edge {protocol.edge:g}; prepared grids span 1.2 longest edges: give the meshes, truth=DIR"
+            )
+        if (points := int(counts.get("surface_points", 0))) < protocol.points:
+            raise InputError(
+                f"{folder}: protocol {protocol.name} needs {protocol.points} surface points, {self.id} has {points}; "
+                f"set protocol.points={points}, or prepare the data with "
+                f"render.{kind}_samples.surface_points={protocol.points}"
+            )
+
+    @property
+    def to_world(self) -> Floats:
+        return np.eye(4)
+
+    def cloud(self, protocol: EvaluationProtocol) -> SurfaceCloud:
+        points = self._samples.surface_points.numpy().astype(np.float64) * protocol.scale
+        normals = self._samples.surface_normals.numpy().astype(np.float64)
+        n = protocol.points
+        return SurfaceCloud(points[:n], normals[:n], np.stack([points.min(0), points.max(0)]))
+
+    def occupancy(self, protocol: EvaluationProtocol) -> Grids:
+        return {r: self._samples.occupancy[r].numpy() for r in protocol.resolutions}
+
+    def views(self, protocol: EvaluationProtocol) -> PosedViews | None:
+        return self._views
+
+    def portrait(self) -> Portrait | None:
+        if self._views is None:
+            return None
+        return portrait_of_views(self._views)
+
+    @cached_property
+    def _views(self) -> PosedViews | None:
+        record = self.record
         chosen = record.indices("target") or record.source_indices()
-        views = record.views(chosen, depth=record.has_depth, normals=record.has_normals) if chosen else None
-        if views is not None:
-            views = views[by_azimuth(views.cameras)]
-        return Truth(
-            id=record.id,
-            points=samples.surface_points.numpy(),
-            normals=samples.surface_normals.numpy(),
-            occupancy={r: grid.numpy() for r, grid in samples.occupancy.items()},
-            views=views,
-        )
+        if not chosen:
+            return None
+        views = record.views(chosen, depth=record.has_depth, normals=record.has_normals)
+        return views[by_azimuth(views.cameras)]
+
+    @cached_property
+    def _thickness(self) -> float:
+        grid = self._samples.occupancy[max(self._samples.occupancy)].numpy()
+        volume = grid.mean() * (1.2 * OBJECT_EDGE) ** 3
+        return float(2 * volume / area_of_samples(self._samples.surface_points.numpy()) / OBJECT_EDGE)
+
+    def thickness(self) -> float:
+        """From the finest stored grid and the density of the stored points; NaN where there is no grid."""
+        return self._thickness if self._samples.occupancy else float("nan")
+
+    def facts(self) -> dict[str, Any]:
+        flags = self.record.flags
+        closed = flags.get("closed")
+        return {"watertight": bool(closed) if closed is not None else None, "occupancy": "stored grids"}
+
+
+def area_of_samples(points: NDArray[np.floating], *, neighbours: int = 8, probes: int = 4096) -> float:
+    """Area of the surface from which n points (n, 3) were drawn uniformly, to some per cent.
+
+    The disc around a point that reaches its k-th neighbour holds, on the mean, k of n points' shares of the
+    area: area = pi · n · mean(r_k²) / k (Loftsgaarden and Quesenberry 1965, for the plane).
+    """
+    tree: Any = KDTree(points)
+    step = max(1, len(points) // probes)
+    distance = tree.query(points[::step], k=neighbours + 1, workers=-1)[0][:, -1]
+    return float(np.pi * len(points) * (distance**2).mean() / neighbours)
 
 
 def by_azimuth(cameras: Cameras) -> torch.Tensor:
-    """(v,) the order in which `Truth` keeps its views: by azimuth from 0, file order among equals."""
+    """(v,) order of cameras by azimuth from 0, the given order among equals."""
     x, y = cameras.centres[:, 0], cameras.centres[:, 1]
     return torch.argsort(torch.atan2(x, -y) % (2 * torch.pi), stable=True)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A mesh seen by the truth's cameras. rgb, normal (v, 3, h, w); mask (v, h, w)."""
-
-    rgb: torch.Tensor
-    normal: torch.Tensor
-    mask: torch.Tensor
-
-
-def draw(mesh: Mesh, cameras: Cameras) -> Drawn:
-    """Albedo, normals and mask of `mesh` as it stands."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an open prediction is measured as it is
-        render = MeshObject(mesh, id="prediction", normalise=False).render(cameras)
-    return Drawn(render.rgb, render.normal, render.mask)
-
-
-def sample_mesh(
-    mesh: Mesh, count: int, *, seed: int, object_id: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`count` points (n, 3) uniform by area (stratified) and the unit normals of their faces."""
-    rng = numpy_rng(seed, object_id, "surface")
-    total = np.cumsum(mesh.areas())
-    if not total[-1] > 0:
-        raise EmptySurfaceError("the mesh has no area")
-    face = faces_at(total, (np.arange(count) + rng.random(count)) / count)
-    weights = uniform_weights(rng, count)
-    return np.einsum("pk,pki->pi", weights, mesh.triangles[face]), mesh.face_normals()[face]
-
-
-def evaluate_mesh(
-    mesh: Mesh, truth: Truth, protocol: EvaluationProtocol, *, drawn: Drawn | None = None
-) -> dict[str, float]:
-    """Every score of `protocol` that `mesh` and `truth` allow, by column.
-
-    psnr and ssim come from `drawn`, and only for a mesh with colours. Raises EmptySurfaceError for a mesh
-    without faces and InputError when the truth lacks an occupancy grid.
-    """
-    if mesh.is_empty:
-        raise EmptySurfaceError("the mesh has no faces")
-    missing = sorted(set(protocol.resolutions) - set(truth.occupancy))
-    if missing:
-        raise InputError(
-            f"{truth.id}: no occupancy grid of resolution {missing}; stored: {sorted(truth.occupancy)}"
-        )
-    points, normals = sample_mesh(mesh, protocol.points, seed=protocol.seed, object_id=truth.id)
-    true_points, true_normals = truth.points[: protocol.points], truth.normals[: protocol.points]
-    distances = cloud_distances(points, true_points, normals, true_normals, unit=protocol.edge)
-    grids = grid_occupancy(mesh, protocol.resolutions)
-    scores = {f"iou_{r}": volume_iou(grid, truth.occupancy[r]) for r, grid in grids.items()}
-    scores["chamfer"], scores["chamfer_squared"] = chamfer(distances)
-    for threshold, value in zip(protocol.thresholds, fscore(distances, protocol.thresholds), strict=True):
-        scores[f_name(threshold)] = value
-    scores["normal_consistency"] = normal_consistency(distances)
-    has_colour = mesh.colours is not None or mesh.texture is not None
-    if drawn is not None and truth.views is not None and has_colour and protocol.views:
-        scores |= view_scores(drawn.rgb, truth.views)
-    return scores
-
-
-def view_scores(images: torch.Tensor, views: PosedViews, suffix: str = "") -> dict[str, float]:
-    """psnr and ssim of pictures (v, 3, h, w) at the cameras of `views`."""
-    images = images.detach().float().cpu()
-    return {f"psnr{suffix}": psnr(images, views.images), f"ssim{suffix}": ssim(images, views.images)}

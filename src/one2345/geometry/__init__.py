@@ -23,7 +23,7 @@ from .conventions import (
     z_up_from_y_up,
     zero123_pose,
 )
-from .mesh import Mesh, normalise_transform
+from .mesh import Mesh, affine, normalise_transform
 from .plans import PlannedView, RingRule, ViewPlan, load_plan
 from .projection import hold_in_frame, in_frame, project, sample_views
 from .rays import Rays, camera_rays, pixel_centres, pixel_rays, z_per_t
@@ -41,6 +41,7 @@ __all__ = [
     "Rays",
     "RingRule",
     "ViewPlan",
+    "affine",
     "c2w_from_colmap",
     "camera_rays",
     "colmap_from_c2w",

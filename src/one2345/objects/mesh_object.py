@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -33,8 +34,8 @@ class MeshObject:
     libigl) or "warp" (CUDA).
 
     Faces are turned outwards and enclosed components dropped first (sealed cavities are inside); `report`
-    tells what was done. Warns (MeshWarning) unless the labels are exact. Raises InputError for a mesh without
-    faces or extent.
+    tells what was done. Warns (MeshWarning) unless the labels are exact. repair: False takes the mesh as it
+    stands, without a word on its quality: to be drawn. Raises InputError for a mesh without faces or extent.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class MeshObject:
         shading: float = 0.0,
         antialias: int = 1,
         backend: Literal["cpu", "warp"] = "cpu",
+        repair: bool = True,
     ) -> None:
         if mesh.is_empty:
             raise InputError(f"{id}: the mesh has no faces")
         if antialias < 1:
             raise ValueError(f"antialias is {antialias}, expected at least 1")
-        kept, dropped, turned = solid(mesh)
+        kept, dropped, turned = solid(mesh) if repair else (mesh, 0, 0)
         if kept.is_empty or not np.ptp(kept.bounds, axis=0).max() > 0:
             raise InputError(f"{id}: the mesh has no extent")
         self.id = id
@@ -59,15 +61,21 @@ class MeshObject:
         self.shading = shading
         self.antialias = antialias
         self.backend = make_backend(self.mesh, backend)
-        self.report: MeshReport = assess(self.mesh, dropped=dropped, turned=turned)
+        self._repaired = (dropped, turned)
         self._normals = self.mesh.face_normals()
-        if self.report.label_quality != "exact":
+        if repair and self.report.label_quality != "exact":
             reasons = "; ".join(self.report.reasons)
             warnings.warn(
                 f"{id}: signed distances are {self.report.label_quality}: {reasons}",
                 MeshWarning,
                 stacklevel=2,
             )
+
+    @cached_property
+    def report(self) -> MeshReport:
+        """What is known of the mesh, and what was done to it."""
+        dropped, turned = self._repaired
+        return assess(self.mesh, dropped=dropped, turned=turned)
 
     def sdf(self, points: torch.Tensor) -> torch.Tensor:
         """Exact distance (...,) to the triangles, negative where the winding number exceeds 0.5; float32."""
