@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.data.model_folders import SIZE, block_obj, mujoco_files, official_files, write_files
 
-from one2345.data import FolderSource, ShapesSource, open_meshes
+from one2345.data import FolderSource, ListedObject, ObjectList, ShapesSource, open_meshes
 from one2345.errors import InputError
 from one2345.objects import load_mesh
 
@@ -119,6 +119,8 @@ def test_a_list_chooses_turns_and_splits(tmp_path: Path) -> None:
     assert np.array_equal(turned.vertices, np.stack([-y, x, z], -1))
     assert len({source.fingerprint("a"), source.fingerprint("b"), plain.fingerprint("a")}) == 3
     assert source.fingerprint("b") == FolderSource(root=tmp_path / "in").fingerprint("b") == sha256
+    yaw_alone = ObjectList("a list", (ListedObject("a", yaw=90),))
+    assert FolderSource(root=tmp_path / "in", list=yaw_alone).fingerprint("a") != sha256
     assert FolderSource(root=tmp_path / "in", list=listed, subset="test").ids() == ["a"]
     assert FolderSource(root=tmp_path / "in", list=listed, check=False).unchecked == ("a", "b")
     with pytest.raises(InputError, match=r"source.ids: the list .*list.csv has no object 'c'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import struct
 import zipfile
@@ -41,6 +42,11 @@ def unpack(archive: Path, folder: Path, *, name: str, most_bytes: int = MOST_BYT
         raise InputError(f"{archive.name}: {error}") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{archive.name}: holds {Path(str(error.filename)).name!r} twice") from error
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENAMETOOLONG):
+            raise
+        # An offset before the file's begin, or folders within folders without end.
+        raise InputError(f"{archive.name}: is damaged: {error.strerror}") from error
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError) as error:
         with archive.open("rb") as file:
             begin = file.read(40)
