@@ -15,6 +15,8 @@ TEXT_KEYS = frozenset(
         "ckpt",
         "posed",
         "truth",
+        "evaluate.list",
+        "evaluate.cache",
         "out",
         "resume",
         "data.root",
@@ -34,8 +36,8 @@ TEXT_KEYS = frozenset(
         "logger.wandb.entity",
     }
 )
-# Keys that hold a mapping from names to paths: `meshes={ours: DIR1, theirs: DIR2}`.
-MAPPING_KEYS = frozenset({"meshes"})
+# Keys that hold a mapping from names to paths, `meshes={ours: DIR1, theirs: DIR2}`, or one path.
+MAPPING_KEYS = frozenset({"meshes", "evaluate.checkpoints"})
 
 _OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 _BACKSLASHES_THEN_QUOTE = re.compile(r"(\\*)('|\Z)")
@@ -69,7 +71,7 @@ def _quote_one(argument: str, multirun: bool) -> str:
     head, key, value = f"{match['prefix']}{match['key']}=", match["key"], match["value"]
     if key in MAPPING_KEYS and value.startswith("{") and value.endswith("}"):
         return head + _quote_mapping(value[1:-1])
-    if key not in TEXT_KEYS or value == "null":
+    if key not in TEXT_KEYS | MAPPING_KEYS or value == "null":
         return argument
     if multirun and value.startswith("[") and value.endswith("]"):
         return head + ",".join(quote(item) for item in _split(value[1:-1]))
