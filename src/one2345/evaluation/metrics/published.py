@@ -1,0 +1,136 @@
+"""Published weight files: where they lie, fetched when that is allowed, checked by hash, read without running code."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import pickle
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from one2345.errors import InputError
+from one2345.files import aside_name
+
+TIMEOUT = 5.0
+"""Seconds without an answer after which a server counts as out of reach."""
+FETCH = "appearance.download=true fetches them"
+
+
+class WeightsUnavailable(InputError):
+    """Weights that are not here: what needs them is not computed, and the rest goes on."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file that is published under its own hash. digest: the first hexadecimal digits of its SHA-256."""
+
+    name: str
+    url: str
+    digest: str
+
+
+def find_published(
+    file: PublishedFile, *, given: Path | None = None, download: bool = False
+) -> tuple[Path, str]:
+    """The file and its SHA-256: `given`, or the one in torch's hub folder ($TORCH_HOME/hub/checkpoints), fetched
+    if it isn't there and may be.
+
+    Raises WeightsUnavailable where it isn't, can't be fetched or is damaged, InputError for a damaged `given`.
+    """
+    path = given or Path(torch.hub.get_dir()) / "checkpoints" / file.name
+    if not path.is_file():
+        if given is not None:
+            raise WeightsUnavailable(f"weights are not here: {given} is no file")
+        if not download:
+            raise WeightsUnavailable(f"weights are not here ({path}); {FETCH}")
+        fetch(file.url, path, digest=file.digest)
+    found = sha256(path)
+    if path.name == file.name and not found.startswith(file.digest):
+        kind = WeightsUnavailable if given is None else InputError
+        raise kind(f"{path}: damaged: its SHA-256 is {found[:8]}…, its name says {file.digest}; delete it")
+    return path, found
+
+
+def fetch(url: str, path: Path, *, digest: str, timeout: float = TIMEOUT) -> None:
+    """Load `url` into `path`, which appears whole and with the stated SHA-256 or not at all.
+
+    timeout: seconds that the server may be silent. Raises WeightsUnavailable.
+    """
+    aside = path.with_name(f".{aside_name()}.part")
+    found = hashlib.sha256()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=timeout) as answer, aside.open("wb") as target:
+            while block := answer.read(1 << 20):
+                found.update(block)
+                target.write(block)
+        if not found.hexdigest().startswith(digest):
+            raise WeightsUnavailable(
+                f"{url} sent something else: SHA-256 {found.hexdigest()}, expected {digest}…; nothing was kept"
+            )
+        os.replace(aside, path)
+    except (OSError, http.client.HTTPException) as error:
+        raise WeightsUnavailable(f"could not be fetched from {url}: {error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict that torch.save wrote, on the CPU.
+
+    Nothing but tensors and plain values is unpickled. Raises InputError for a file that is damaged or is none.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: damaged, or no file of weights ({reason})") from error
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"{path}: holds no state dict (a mapping from names to tensors)")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+# What torch.load makes of bytes that are none of its own, or not whole.
+_DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+
+def take_tensors(path: Path, wanted: Mapping[str, torch.Size]) -> tuple[dict[str, Tensor], list[str]]:
+    """The wanted tensors of a file in float32, and the names of what else is in it.
+
+    Raises InputError naming the file and the first key that is missing, has another shape or is not finite.
+    """
+    there = read_tensors(path)
+    taken: dict[str, Tensor] = {}
+    for name, shape in wanted.items():
+        tensor = there.get(name)
+        if tensor is None:
+            raise InputError(f"{path}: no key {name!r}; these are weights of something else")
+        if tensor.shape != shape:
+            raise InputError(f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(shape)}")
+        if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+            raise InputError(f"{path}: {name} holds something else than finite numbers")
+        taken[name] = tensor.float()
+    return taken, [name for name in there if name not in wanted]
