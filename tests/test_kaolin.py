@@ -237,9 +237,7 @@ def test_absent(monkeypatch):
     assert str(caught.value) == found.problem and "\n" not in found.problem
 
 
-PLACEHOLDER = (
-    'raise ImportError("This is the kaolin placeholder wheel from https://pypi.org/project/kaolin/.")'
-)
+PLACEHOLDER = 'raise ImportError("This is the kaolin placeholder wheel.")'
 
 
 @pytest.mark.parametrize(

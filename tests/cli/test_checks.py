@@ -130,18 +130,16 @@ def test_settings_of_inputs_that_are_not_listed_are_refused() -> None:
 def test_training_ends_with_the_inputs_of_evaluation() -> None:
     config = configure(train.COMMAND, "scale=laptop", "inputs=simulated", "inputs.geometry=0.5")
     assert build(config["data"]["inputs"]).chain is False
-    node = train.data_in_use(config)
-    assert node["eval_inputs"] == inputs("inputs=simulated", "inputs.geometry=0.5")["simulated"]
-    assert build(node["eval_inputs"]).chain is True
-    assert node["inputs"] == config["data"]["inputs"]
+    node = train.inputs_in_use(config)
+    assert node == inputs("inputs=simulated", "inputs.geometry=0.5")["simulated"]
+    assert build(node).chain is True
     off = configure(train.COMMAND, "scale=laptop", "inputs=simulated", "evaluate.chain=false")
-    assert train.data_in_use(off)["eval_inputs"]["chain"] is False
+    assert train.inputs_in_use(off)["chain"] is False
     json.dumps(node)
 
 
 def test_evaluation_prepares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     from one2345 import checkpoints
-    from one2345.cli import predictors
     from one2345.data.datamodule import ReconstructionDataModule
 
     prepared: list[str | None] = []
@@ -150,10 +148,10 @@ def test_evaluation_prepares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setattr(checkpoints, "load_reconstructor", lambda path: (None, {}))
 
-    def measure(*args: object, **settings: object) -> None:
-        raise InputError("far enough")
+    def dataset(self: object, split: str) -> None:
+        raise InputError(f"far enough: {split}")
 
-    monkeypatch.setattr(predictors, "measure", measure)
-    with pytest.raises(InputError, match="far enough"):
+    monkeypatch.setattr(ReconstructionDataModule, "dataset", dataset)
+    with pytest.raises(InputError, match="far enough: test"):
         evaluate.main(configure(evaluate.COMMAND, "scale=laptop", "data=shapes"))
     assert prepared == ["test"]
