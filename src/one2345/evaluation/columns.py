@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .summary import Summary
 
 NAMES = {
@@ -61,6 +63,12 @@ def caveats(summary: Summary) -> list[str]:
                 f"{name}: means are over {solved} of the {len(summary.objects)} objects of the list; not measured: "
                 + "; ".join(f"{row.object} ({row.failure})" for row in failed[:5])
                 + (f"; and {len(failed) - 5} more" if len(failed) > 5 else "")
+            )
+        sizes = [float(row.facts["size"]) for row in summary.of(name) if "size" in row.facts]
+        if name not in summary.groups and sizes and not 0.5 < float(np.median(sizes)) < 2:
+            lines.append(
+                f"{name}: its meshes are {np.median(sizes):.3g} times the size of the truth (median) in the frame that "
+                "they were taken to be in; evaluate.frame= says which frame it is"
             )
         if mirrored := summary.mirrored(name):
             lines.append(f"{name}: mirror images of the truth (not mended): {', '.join(mirrored)}")

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from one2345.errors import EmptySurfaceError
-from one2345.geometry import Box, Mesh
+from one2345.geometry import OBJECT_EDGE, Box, Mesh
 
 from .appearance import LoadedAppearance
 from .metrics import chamfer, cloud_distances, fscore, normal_consistency, volume_iou
@@ -59,6 +59,7 @@ def measure(
         raise EmptySurfaceError("the mesh has no extent")
     facts = mesh_facts(mesh)
     shape = _moved(shape, to_world)
+    size = float(np.ptp(shape.mesh.bounds, axis=0).max()) / OBJECT_EDGE
     true = truth.cloud(protocol)
     cloud = _cloud(shape.mesh, truth.id, protocol)
     alignment = protocol.alignment(cloud, true)
@@ -89,6 +90,7 @@ def measure(
             "enclosed_dropped": shape.dropped,
             "faces_turned": shape.turned,
             "mirrored": alignment.mirrored,
+            "size": size,
             "occupancy": method,
         },
     )
