@@ -92,6 +92,20 @@ def test_identical_pictures_and_range(encoder):
     assert clip_similarity(a, near, encoder) > clip_similarity(a, b, encoder)
 
 
+def test_the_truth_is_embedded_once_for_all_methods(encoder, monkeypatch):
+    seen = []
+    forward = encoder.model.forward
+    monkeypatch.setattr(
+        encoder.model, "forward", lambda **k: seen.append(len(k["pixel_values"])) or forward(**k)
+    )
+    truths, methods = [pictures(7), pictures(8)], [pictures(9), pictures(10), pictures(11)]
+    remembered = [[clip_similarity(m, t, encoder) for m in methods] for t in truths]
+    assert sum(seen) == 2 * (3 + 3 * 3)
+    fresh = [[float((encoder.embed(m) * encoder.embed(t)).sum(1).mean()) for m in methods] for t in truths]
+    assert remembered == fresh
+    assert remembered[0] != remembered[1]
+
+
 def test_the_metric_is_a_mean_over_objects(encoder):
     metric = CLIPSimilarity(encoder=encoder)
     a, b = pictures(5), pictures(6)
