@@ -63,6 +63,12 @@ def test_all_columns_are_the_functions_they_are_named_after(weights):
     assert not loaded.unavailable and not loaded.remarks()
 
 
+def test_only_the_columns_of_a_protocol_are_computed(weights, monkeypatch):
+    loaded = complete(weights).load()
+    monkeypatch.setattr(module, "lpips_distance", lambda *_: pytest.fail("computed LPIPS"))
+    assert list(loaded.scores(pictures(0), pictures(1), metrics=("clip", "psnr"))) == ["psnr", "clip"]
+
+
 def test_facts_name_every_weight_file_by_its_hash(weights):
     facts = json.loads(json.dumps(complete(weights).load().facts()))
     assert facts["lpips"]["net"] == "alex"

@@ -112,12 +112,15 @@ class LoadedAppearance:
         """Columns of `scores` in reading order, and whether more is better."""
         return {name: better for name, better in COLUMNS.items() if name in self.cores}
 
-    def scores(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
-        """Means over views of pictures (v, 3, h, w) in [0, 1].
+    def scores(
+        self, predicted: Tensor, true: Tensor, *, metrics: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Means over views of pictures (v, 3, h, w) in [0, 1]; metrics: of these columns only (a protocol's).
 
         Raises ValueError for pictures of different shapes, empty, not finite or too small for LPIPS.
         """
-        return {name: self.cores[name](predicted, true) for name in self.columns}
+        wanted = [name for name in self.columns if metrics is None or name in metrics]
+        return {name: self.cores[name](predicted, true) for name in wanted}
 
     def facts(self) -> dict[str, Any]:
         """For reports: backbones with the SHA-256 of their weights, and why columns are missing."""
