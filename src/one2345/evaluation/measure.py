@@ -103,8 +103,8 @@ def picture_scores(
     views = truth.views(protocol)
     if views is None:
         return {}
-    found = appearance.scores(images.detach().float().cpu(), views.images)
-    return {f"{name}{suffix}": value for name, value in found.items() if name in protocol.pictures}
+    found = appearance.scores(images.detach().float().cpu(), views.images, metrics=protocol.pictures)
+    return {f"{name}{suffix}": value for name, value in found.items()}
 
 
 def _cloud(placed: Mesh, id: str, protocol: EvaluationProtocol) -> SurfaceCloud:
