@@ -176,9 +176,7 @@ def test_two_processes_with_uneven_shares_write_what_one_writes(here):
     argv = ["scale=laptop", "truth=truth", "meshes=ours", *QUICK]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", "one2345.cli.evaluate"]
-    two = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "one2345.cli.evaluate",
-    ]  # fmt: skip
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *one[1:]]
     for command, out in ((one, "one"), (two, "two")):
         done = subprocess.run(
             [*command, *argv, f"out={out}"], env=environment, capture_output=True, text=True, timeout=250

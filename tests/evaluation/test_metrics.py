@@ -16,7 +16,6 @@ from one2345.evaluation.metrics import (
     normal_consistency,
     psnr,
     ssim,
-    volume_iou,
 )
 from one2345.geometry import Mesh
 

@@ -13,9 +13,9 @@ from one2345.data.progress import Progress
 from one2345.data.sources import FolderSource, open_meshes
 from one2345.errors import InputError
 from one2345.evaluation import (
-    LoadedAppearance,
     Case,
     EvaluationProtocol,
+    LoadedAppearance,
     Prediction,
     Predictor,
     Summary,

@@ -70,7 +70,8 @@ def evaluate(
 
     best_of: name → predictors that stand for one method at several settings, the baselines; tables show the one
     that is best by the protocol's leading column, named. details: facts for the report's head. provenance: facts
-    for results.json. notes: lines to stand beside every table. pictures: draw the report's. progress: called with (objects done, of how many, what).
+    for results.json. notes: lines to stand beside every table. pictures: draw the report's. progress: called
+    with (objects done, of how many, what).
 
     A predictor that fails on an object (see `prediction.FAILURES`), or an object whose truth cannot be read, is
     recorded with its reason, and counted in every table. In a process group the objects are shared out; the
@@ -169,9 +170,9 @@ def _on_object(
     except FAILURES as error:
         reason = f"the truth cannot be used: {_reason(error)}"
         log.warning("%s: %s", case.id, reason)
-        rows = tuple(Row(case.id, name, {}, failure=reason) for name in predictors)
+        lost = tuple(Row(case.id, name, {}, failure=reason) for name in predictors)
         return [
-            _Outcome(i, case.id, rows, {"failure": reason}, float("nan"), None) for i in range(len(protocols))
+            _Outcome(i, case.id, lost, {"failure": reason}, float("nan"), None) for i in range(len(protocols))
         ]
     rows: list[list[Row]] = [[] for _ in protocols]
     strips: list[dict[str, Strips]] = [{} for _ in protocols]

@@ -134,7 +134,8 @@ def _geometry(
             scores[f"iou_{r}"], method = volume_iou(filled.grid, grids[r]), filled.method
     distances = cloud_distances(cloud.points, true.points, cloud.normals, true.normals)
     factor = 1 if protocol.directions == "mean" else 2
-    both = dict(zip(("unsquared", "squared"), chamfer(distances), strict=True))
+    unsquared, squared = chamfer(distances)
+    both = {"unsquared": unsquared, "squared": squared}
     scores |= {chamfer_name(kind): factor * both[kind] for kind in protocol.chamfer}
     found = fscore(distances, protocol.thresholds)
     scores |= {f_name(t): value for t, value in zip(protocol.thresholds, found, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Peak:
 
 
 @contextmanager
-def peak_memory(device: torch.device | None = None) -> Iterator[Peak]:
+def peak_memory(device: torch.device | None = None) -> Generator[Peak]:
     """Fills in `Peak.mb` when the block ends."""
     peak = Peak()
     cuda = device is not None and device.type == "cuda"

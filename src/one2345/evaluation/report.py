@@ -82,7 +82,8 @@ def write_report(
             else f" ({len(shown)} of {len(pictures)}: worst, best, some between)"
         )
         body.append(
-            f'<h2>Objects{some} <span class="soft">surface error from blue, 0, to red, 5 % of the longest edge</span></h2>'
+            f'<h2>Objects{some} <span class="soft">surface error from blue, 0, to red, 5 % of the longest edge'
+            "</span></h2>"
         )
         body += [_object(summary, p) for p in shown]
     html = (
@@ -105,7 +106,8 @@ def _source(summary: Summary) -> str:
     known = f'<p class="soft">{escape(summary.protocol.source)}</p>' if summary.protocol.source else ""
     if not unknown:
         return known
-    return f"{known}<details><summary>What the source leaves open, and what is done here</summary><ul>{unknown}</ul></details>"
+    summary_line = "<summary>What the source leaves open, and what is done here</summary>"
+    return f"{known}<details>{summary_line}<ul>{unknown}</ul></details>"
 
 
 def _notes(summary: Summary) -> str:
@@ -323,7 +325,8 @@ def _scores(summary: Summary, object_id: str) -> str:
         tail = "".join(f"<td>{escape(x)}</td>" for x in (*facts, *moved, f"{row.seconds:.2f}"))
         mirrored = "<small>mirror image of the truth</small>" if row.facts.get("mirrored") else ""
         lines.append(f"<tr><td>{escape(row.predictor)}{note}{mirrored}</td>{cells}{tail}</tr>")
-    return f'<div class="scroll"><table>{_head(summary, columns, last=last)}<tbody>{"".join(lines)}</tbody></table></div>'
+    head = _head(summary, columns, last=last)
+    return f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _failure(row: Row) -> str:

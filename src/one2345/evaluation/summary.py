@@ -43,8 +43,8 @@ class Summary:
     objects: every object of the list, measured or not. groups: name → predictors that compete under it (one
     method at several settings). best: name → the member that is best by the protocol's leading column over
     all objects, failures counted as the worst. truths: object → what is known of its truth; thickness: object →
-    2·volume/area over the longest edge. provenance: what the numbers came from. not_computed: column → why. notes: lines to
-    stand beside every table.
+    2·volume/area over the longest edge. provenance: what the numbers came from. not_computed: column → why.
+    notes: lines to stand beside every table.
     """
 
     protocol: EvaluationProtocol
