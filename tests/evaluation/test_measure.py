@@ -43,7 +43,7 @@ def test_a_mesh_against_itself():
         assert found["f_0.02"] == 1.0
         bound = sampling_bound(mesh.areas().sum() / edge**2, STRICT.points)
         assert found["chamfer"] == pytest.approx(bound, rel=0.08)
-        assert found["normal_consistency"] > 0.97
+        assert found["normal_consistency"] > 0.96
 
 
 @pytest.mark.parametrize("unit", [1.0, 250.0])

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
+from numpy.typing import NDArray
 
 from one2345.errors import InputError
-from one2345.geometry import OBJECT_EDGE
 from one2345.meshing import write_mesh
 
 from . import shares
@@ -188,7 +187,7 @@ def _on_object(
             write_mesh(prediction.mesh, out / "meshes" / folder_name(name) / f"{case.id}.{mesh_format}")
         inputs = prediction.inputs if inputs is None else inputs
         for index, protocol in enumerate(protocols):
-            row, measured = _measure(name, prediction, truth, protocol, appearance)
+            row, measured = _measure(name, prediction, truth, protocol, appearance, device)
             rows[index].append(
                 replace(row, seconds=seconds, peak_mb=_larger(peak.mb, row.peak_mb), note=prediction.note)
             )
@@ -233,12 +232,15 @@ def _measure(
     truth: Truth,
     protocol: EvaluationProtocol,
     appearance: LoadedAppearance | None,
+    device: torch.device | None,
 ) -> tuple[Row, Measured | None]:
     start = time.perf_counter()
     try:
         with peak_memory() as peak:
             to_world = prediction.to_world(truth, protocol)
-            measured = measure(prediction.mesh, to_world, truth, protocol, appearance=appearance)
+            measured = measure(
+                prediction.mesh, to_world, truth, protocol, appearance=appearance, device=device or "cpu"
+            )
             scores = measured.scores
             if prediction.images is not None and appearance is not None:
                 scores |= picture_scores(prediction.images, truth, protocol, appearance, "_field")
@@ -261,13 +263,17 @@ def _measure(
 
 def _strips(measured: Measured, truth: Truth, protocol: EvaluationProtocol, portrait: Portrait) -> Strips:
     drawn = draw(measured.mesh, portrait.cameras)
-    tree = KDTree(truth.cloud(protocol).points / protocol.scale, balanced_tree=False, compact_nodes=False)
-    largest = ERROR_SHOWN * OBJECT_EDGE
     return Strips(
         colour=strip(drawn.rgb),
         clay=strip(clay(drawn.normal, drawn.mask)),
-        error=strip(error_map(measured.mesh, tree, portrait.cameras, largest=largest)),
+        error=strip(error_map(measured.mesh, _distances(measured, truth, protocol), portrait.cameras)),
     )
+
+
+def _distances(measured: Measured, truth: Truth, protocol: EvaluationProtocol) -> NDArray[np.float64]:
+    """(n,) of the vertices to the true points, as shares of the largest that is shown."""
+    vertices = measured.mesh.vertices * protocol.scale
+    return truth.cloud(protocol).neighbours().query(vertices)[0] / (ERROR_SHOWN * protocol.edge)
 
 
 def _best(rows: Sequence[Row], members: Sequence[str], protocol: EvaluationProtocol) -> str:

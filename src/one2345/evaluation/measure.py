@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from one2345.errors import EmptySurfaceError
@@ -45,12 +46,13 @@ def measure(
     protocol: EvaluationProtocol,
     *,
     appearance: LoadedAppearance | None = None,
+    device: torch.device | str = "cpu",
 ) -> Measured:
     """Every score of `protocol` that `mesh` and `truth` allow.
 
-    to_world: (4, 4) from the mesh's coordinates to the world frame. Faces are turned outwards and sealed
-    cavities filled first, as in the truth. Pictures are compared only of a mesh with colours. Raises
-    EmptySurfaceError for a mesh without faces, extent or area.
+    to_world: (4, 4) from the mesh's coordinates to the world frame. device: where nearest neighbours are searched.
+    Faces are turned outwards and sealed cavities filled first, as in the truth. Pictures are compared only of a
+    mesh with colours. Raises EmptySurfaceError for a mesh without faces, extent or area.
     """
     if mesh.is_empty:
         raise EmptySurfaceError("the mesh has no faces")
@@ -65,14 +67,14 @@ def measure(
     alignment = protocol.alignment(cloud, true)
     unaligned: Scores = {}
     if protocol.aligned:
-        unaligned = _geometry(shape, cloud, true, truth, protocol)[0]
+        unaligned = _geometry(shape, cloud, true, truth, protocol, device)[0]
         units = np.diag([protocol.scale] * 3 + [1.0])
         shape = _moved(shape, np.linalg.inv(units) @ alignment.matrix @ units)
         if protocol.visible is None:
             cloud = cloud.transformed(alignment.matrix)
         else:
             cloud = _cloud(shape.mesh, truth.id, protocol)
-    scores, method = _geometry(shape, cloud, true, truth, protocol)
+    scores, method = _geometry(shape, cloud, true, truth, protocol, device)
     scores |= _pictures(shape.mesh, truth, protocol, appearance)
     return Measured(
         scores=scores,
@@ -122,7 +124,12 @@ def _moved(shape: Solid, matrix: Floats) -> Solid:
 
 
 def _geometry(
-    shape: Solid, cloud: SurfaceCloud, true: SurfaceCloud, truth: Truth, protocol: EvaluationProtocol
+    shape: Solid,
+    cloud: SurfaceCloud,
+    true: SurfaceCloud,
+    truth: Truth,
+    protocol: EvaluationProtocol,
+    device: torch.device | str,
 ) -> tuple[Scores, str]:
     """Scores of shape by column, and how the inside was found."""
     scores: Scores = {}
@@ -132,7 +139,8 @@ def _geometry(
         for r in protocol.resolutions:
             filled = occupy(shape, Box(half_edge=protocol.occupancy.half_edge / protocol.scale, resolution=r))
             scores[f"iou_{r}"], method = volume_iou(filled.grid, grids[r]), filled.method
-    distances = cloud_distances(cloud.points, true.points, cloud.normals, true.normals)
+    points, true_points = cloud.neighbours(device), true.neighbours(device)
+    distances = cloud_distances(points, true_points, cloud.normals, true.normals)
     factor = 1 if protocol.directions == "mean" else 2
     unsquared, squared = chamfer(distances)
     both = {"unsquared": unsquared, "squared": squared}

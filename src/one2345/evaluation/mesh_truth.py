@@ -45,6 +45,7 @@ class MeshTruth:
             warnings.simplefilter("ignore")  # `facts` tells how far the mesh can be trusted
             self.item = MeshObject(mesh, id=id, normalise=True)
         self.to_world: Floats = normalise_transform(mesh)
+        self._clouds: dict[str, SurfaceCloud] = {}
         self._seen: tuple[CameraRings | None, PosedViews | None] = (None, None)
 
     @cached_property
@@ -56,15 +57,20 @@ class MeshTruth:
         return digest.hexdigest()
 
     def cloud(self, protocol: EvaluationProtocol) -> SurfaceCloud:
+        if protocol.hash not in self._clouds:
+            self._clouds[protocol.hash] = self._read_cloud(protocol)
+        return self._clouds[protocol.hash]
+
+    def _read_cloud(self, protocol: EvaluationProtocol) -> SurfaceCloud:
         rule = {"points": protocol.points, "seed": protocol.seed, "id": self.id}
         if protocol.visible is not None:
             rule = {"visible": asdict(protocol.visible)}
-        arrays = self._kept({"cloud": rule}, lambda: self._cloud(protocol))
+        arrays = self._kept({"cloud": rule}, lambda: self._sampled(protocol))
         return in_units(
             SurfaceCloud(arrays["points"], arrays["normals"], self.item.mesh.bounds), protocol.scale
         )
 
-    def _cloud(self, protocol: EvaluationProtocol) -> dict[str, NDArray[Any]]:
+    def _sampled(self, protocol: EvaluationProtocol) -> dict[str, NDArray[Any]]:
         if protocol.visible is None:
             cloud = sample_surface(
                 self.item.mesh, protocol.points, seed=protocol.seed, object_id=self.id, of="true surface"

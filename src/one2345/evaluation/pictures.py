@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ ERROR_STOPS = (
     np.array([[38, 70, 132], [66, 150, 160], [214, 222, 170], [238, 150, 74], [178, 34, 46]], np.float32)
     / 255
 )
-"""Colours of a surface error from 0 to the largest shown, evenly spaced."""
+"""Colours of a surface error from 0 to 1, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,19 @@ def portrait_of_views(views: PosedViews) -> Portrait:
     return Portrait(cameras, strip(views.images), None if shape is None else strip(shape))
 
 
-def error_colours(distances: NDArray[np.floating], largest: float) -> NDArray[np.float32]:
-    """(n, 3) colours of distances (n,) from 0 (blue) to `largest` and beyond (red)."""
-    place = np.clip(distances / largest, 0, 1) * (len(ERROR_STOPS) - 1)
+def error_colours(errors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(n, 3) colours of errors (n,) from 0 (blue) to 1 and beyond (red)."""
+    place = np.clip(errors, 0, 1) * (len(ERROR_STOPS) - 1)
     return np.stack(
         [np.interp(place, np.arange(len(ERROR_STOPS)), ERROR_STOPS[:, i]) for i in range(3)], -1
     ).astype(np.float32)
 
 
-def error_map(mesh: Mesh, tree: Any, cameras: Cameras, *, largest: float) -> Tensor:
-    """Pictures (v, 3, h, w) of a mesh in the world frame, coloured by the distance of its surface to the points of
-    `tree` (world units), lightly shaded."""
-    distances = tree.query(mesh.vertices, workers=-1)[0]
-    colours = error_colours(distances, largest)
-    item = MeshObject(
-        Mesh(mesh.vertices, mesh.faces, colours), id="error", normalise=False, repair=False, shading=0.45
-    )
+def error_map(mesh: Mesh, errors: NDArray[np.floating], cameras: Cameras) -> Tensor:
+    """Pictures (v, 3, h, w) of a mesh in the world frame, coloured by the errors (n,) of its vertices, lightly
+    shaded."""
+    coloured = Mesh(mesh.vertices, mesh.faces, error_colours(errors))
+    item = MeshObject(coloured, id="error", normalise=False, repair=False, shading=0.45)
     return item.render(cameras).rgb
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from .metrics.neighbours import Neighbours
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +35,15 @@ class SurfaceCloud:
     def edge(self) -> float:
         """Longest edge of the bounding box."""
         return float((self.bounds[1] - self.bounds[0]).max())
+
+    @cached_property
+    def _tree(self) -> Neighbours:
+        return Neighbours(self.points)
+
+    def neighbours(self, device: torch.device | str = "cpu") -> Neighbours:
+        """The points, ready to be asked for the nearest; on the CPU their tree is built once."""
+        on_cpu = torch.device(device).type == "cpu"
+        return self._tree if on_cpu else Neighbours(self.points, device=device)
 
     def transformed(self, matrix: Floats) -> SurfaceCloud:
         """Under a (4, 4) similarity (it may mirror). The bounds become those of the moved points, since the

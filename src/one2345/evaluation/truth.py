@@ -65,6 +65,7 @@ class RecordTruth:
     def __init__(self, record: ObjectRecord) -> None:
         self.record = record
         self.id = record.id
+        self._clouds: dict[str, SurfaceCloud] = {}
 
     @cached_property
     def _samples(self) -> Samples:
@@ -105,6 +106,11 @@ class RecordTruth:
         return np.eye(4)
 
     def cloud(self, protocol: EvaluationProtocol) -> SurfaceCloud:
+        if protocol.hash not in self._clouds:
+            self._clouds[protocol.hash] = self._cloud(protocol)
+        return self._clouds[protocol.hash]
+
+    def _cloud(self, protocol: EvaluationProtocol) -> SurfaceCloud:
         points = self._samples.surface_points.numpy().astype(np.float64) * protocol.scale
         normals = self._samples.surface_normals.numpy().astype(np.float64)
         n = protocol.points
@@ -152,9 +158,9 @@ def area_of_samples(points: NDArray[np.floating], *, neighbours: int = 8, probes
     The disc around a point that reaches its k-th neighbour holds, on the mean, k of n points' shares of the
     area: area = pi · n · mean(r_k²) / k (Loftsgaarden and Quesenberry 1965, for the plane).
     """
-    tree: Any = KDTree(points)
     step = max(1, len(points) // probes)
-    distance = tree.query(points[::step], k=neighbours + 1, workers=-1)[0][:, -1]
+    found = KDTree(points).query(points[::step], k=neighbours + 1, workers=-1)[0]
+    distance = np.asarray(found)[:, -1]
     return float(np.pi * len(points) * (distance**2).mean() / neighbours)
 
 
