@@ -15,7 +15,7 @@ from one2345.checkpoints import PRETRAINED, find_checkpoint, load_reconstructor,
 def main(run: Path, out: Path = PRETRAINED) -> None:
     """Write OUT and print its size and hash."""
     config = json.loads((run / "config.json").read_text())
-    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    summary = json.loads((run / "evaluation" / "results.json").read_text())
     model, record = load_reconstructor(run)
     scores = {
         name: {key: round(value["mean"], 4) for key, value in result["metrics"].items()}
@@ -35,7 +35,7 @@ def main(run: Path, out: Path = PRETRAINED) -> None:
             "plan": config["plan"]["name"],
             "seed": config["seed"],
         },
-        "held_out": {"objects": summary["objects"], "protocol": config["protocol"], "scores": scores},
+        "held_out": {"objects": len(summary["objects"]), "protocol": config["protocol"], "scores": scores},
     }
     save_release(out, model, record)
     content = out.read_bytes()

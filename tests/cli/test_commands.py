@@ -59,7 +59,7 @@ def test_train_continue_evaluate(prepared, tmp_path):
     assert "scale.steps: 2 -> 4" in output
     assert steps(folder)[0] == 0
     assert steps(folder)[-1] >= 3
-    for file in ("config.json", "checkpoints/last.ckpt", "evaluation/report.html", "evaluation/summary.json"):
+    for file in ("config.json", "checkpoints/last.ckpt", "evaluation/report.html", "evaluation/results.json"):
         assert (folder / file).is_file(), file
     assert list((folder / "evaluation" / "meshes" / "network").glob("*.glb"))
     assert list((folder / "previews").glob("*.png"))
@@ -69,7 +69,7 @@ def test_train_continue_evaluate(prepared, tmp_path):
         "evaluate", f"ckpt={folder}", "data=folder", f"data.root={prepared}", "extractor.resolution=48",
         "evaluate.inputs=[exact,simulated]", "out=results, 1", cwd=tmp_path,
     )  # fmt: skip
-    summary = json.loads((tmp_path / "results, 1" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "results, 1" / "results.json").read_text())
     assert {"network exact", "network simulated", "visual hull exact"} <= set(summary["predictors"])
 
 
@@ -91,7 +91,7 @@ def test_a_network_of_the_users_own_class_is_trained_and_evaluated(own_run):
     from one2345.checkpoints import read_record
 
     assert read_record(own_run)["model"]["_target_"] == "mine.Mine"
-    summary = json.loads((own_run / "evaluation" / "summary.json").read_text())
+    summary = json.loads((own_run / "evaluation" / "results.json").read_text())
     assert {"network", "visual hull"} <= set(summary["predictors"])
 
 
