@@ -1,105 +1,73 @@
-"""Which nodes of the evaluation grid lie inside a mesh."""
+"""Which nodes of a grid lie inside a mesh."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from one2345.geometry import Box, Mesh, evaluation_box
-from one2345.objects.mesh_object import occupancy
+from one2345.geometry import Box, Mesh
+from one2345.objects.cpu_backend import CpuBackend
 
-_MAX_SPAN = 2.0
+from .column_scan import winding_numbers
+from .holes import cap, near_holes
+from .topology import Solid
+
+# Nodes asked for at a time where each takes a winding number of its own.
+CHUNK = 1 << 20
+
+Method = Literal["column scan", "winding number"]
 
 
-def grid_occupancy(mesh: Mesh, resolutions: Sequence[int]) -> dict[int, NDArray[np.bool_]]:
-    """For each r of `resolutions` (r, r, r) bool at the cell centres of r^3 cells over a cube of 1.2 edges:
-    whether the winding number exceeds 0.5 (sealed cavities are inside).
+@dataclass(frozen=True)
+class Occupancy:
+    """grid: (r, r, r) bool at the nodes of `box`, axes x, y, z of the box: is the winding number above 0.5?
 
-    For a closed mesh the winding number is constant between sheets of the surface, so it is asked for only
-    at nodes beside the surface and once in each region that the others form: the same answer, several times
-    faster.
+    method: "column scan", exact, for closed surfaces; "winding number" for others: the generalised one
+    (Jacobson et al., SIGGRAPH 2013) to 2e-3. dropped: components left out because another encloses them
+    (sealed cavities are inside); turned: faces whose orientation was corrected first.
     """
-    closed = is_closed(mesh)
-    grids = [_Grid(mesh, resolution, closed) for resolution in resolutions]
-    inside = occupancy(mesh, np.concatenate([grid.points for grid in grids]))
-    ends = np.cumsum([len(grid.points) for grid in grids])
-    return {
-        grid.resolution: grid.filled(part)
-        for grid, part in zip(grids, np.split(inside, ends[:-1]), strict=True)
-    }
+
+    grid: NDArray[np.bool_]
+    box: Box
+    method: Method
+    dropped: int
+    turned: int
+
+    @property
+    def volume(self) -> float:
+        """Nodes inside times the volume of a cell."""
+        return int(np.count_nonzero(self.grid)) * self.box.voxel_size**3
 
 
-class _Grid:
-    """One grid: `points` (p, 3) to ask about, and `filled`, which spreads the answers over all nodes."""
+def occupy(mesh: Mesh | Solid, box: Box) -> Occupancy:
+    """Occupancy of a mesh at the nodes of `box`; the mesh may be open, and larger than the box.
 
-    def __init__(self, mesh: Mesh, resolution: int, closed: bool) -> None:
-        self.resolution = resolution
-        box = evaluation_box(resolution)
-        self.region: NDArray[np.int32] | None = None
-        self.first: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.asked: NDArray[np.int64] = np.arange(resolution**3)
-        if closed:
-            near = _beside_surface(mesh, box)
-            labelled: Any = ndimage.label(~near)
-            self.region = np.asarray(labelled[0], np.int32).reshape(-1)
-            ids, first = np.unique(self.region, return_index=True)
-            self.first = first[ids > 0]
-            self.asked = np.concatenate([self.first, np.flatnonzero(near)])
-        axis = (box.half_edge * box.axis()).double().numpy()  # to the bit the nodes of `box`
-        self.points = np.stack([axis[i] for i in np.unravel_index(self.asked, (resolution,) * 3)], -1)
-
-    def filled(self, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(r, r, r) from the answers at `points`."""
-        result = np.zeros(self.resolution**3, bool)
-        if self.region is not None:
-            of_region = np.zeros(int(self.region.max(initial=0)) + 1, bool)
-            of_region[self.region[self.first]] = inside[: len(self.first)]
-            result = of_region[self.region]
-        result[self.asked] = inside
-        return result.reshape((self.resolution,) * 3)
+    Pass a `Solid` to ask several boxes about one mesh. A mesh without faces is empty.
+    """
+    shape = mesh if isinstance(mesh, Solid) else Solid.of(mesh)
+    method: Method = "winding number" if shape.connectivity.unbalanced_edges else "column scan"
+    if method == "column scan":
+        grid = winding_numbers(shape.mesh.vertices, shape.mesh.faces, box) > 0
+    else:
+        grid = _open(shape, box)
+    return Occupancy(grid, box, method, shape.dropped, shape.turned)
 
 
-def is_closed(mesh: Mesh) -> bool:
-    """Whether every edge is walked equally often in both directions, which makes winding numbers integers."""
-    if mesh.is_empty:
-        return False
-    a = mesh.faces[:, [0, 1, 2]].ravel()
-    b = mesh.faces[:, [1, 2, 0]].ravel()
-    key = np.minimum(a, b) * len(mesh.vertices) + np.maximum(a, b)
-    order = np.argsort(key, kind="stable")
-    key, direction = key[order], np.where(a < b, 1, -1)[order]
-    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    return not np.add.reduceat(direction, starts).any()
-
-
-def _beside_surface(mesh: Mesh, box: Box) -> NDArray[np.bool_]:
-    """Nodes that hold every crossing of a lattice edge with the surface between themselves: of an edge that a
-    triangle crosses at p the upper end, which is p rounded up. These lie in the triangle's box, its corners
-    rounded up. Large triangles are split first."""
-    n = box.resolution
-    near = np.zeros((n, n, n), bool)
-    triangles = (mesh.triangles / box.half_edge + 1) * (n / 2) - 0.5
-    while len(triangles):
-        extent = np.ptp(triangles, axis=1).max(1)
-        small = triangles[extent <= _MAX_SPAN]
-        low = np.ceil(small.min(1)).astype(np.int64)
-        high = np.ceil(small.max(1)).astype(np.int64)
-        span = int((high - low).max(initial=-1)) + 1
-        for offset in np.ndindex(span, span, span):
-            node = low + offset
-            use = (node <= high).all(1) & (node >= 0).all(1) & (node < n).all(1)
-            near[tuple(node[use].T)] = True
-        triangles = _split(triangles[extent > _MAX_SPAN])
-    return near
-
-
-def _split(triangles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each triangle (m, 3, 3) into four by its edges' midpoints."""
-    a, b, c = triangles.transpose(1, 0, 2)
-    ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
-    corners = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
-    return np.concatenate([np.stack(t, 1) for t in corners])
+def _open(shape: Solid, box: Box) -> NDArray[np.bool_]:
+    """(r, r, r): near the holes node by node, elsewhere by a scan of the mesh with its holes capped."""
+    caps = cap(shape.mesh, shape.connectivity)
+    near = near_holes(caps, box)
+    if near.all():
+        grid = np.zeros(near.shape, bool)
+    else:
+        grid = winding_numbers(caps.vertices, caps.faces, box) > 0
+    nodes = box.nodes().detach().cpu().numpy()
+    backend = CpuBackend(shape.mesh.vertices, shape.mesh.faces)
+    asked = np.flatnonzero(near)
+    for start in range(0, len(asked), CHUNK):
+        chosen = asked[start : start + CHUNK]
+        grid.reshape(-1)[chosen] = backend.inside(nodes.reshape(-1, 3)[chosen])
+    return grid

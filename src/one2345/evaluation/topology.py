@@ -1,0 +1,162 @@
+"""Facts about a mesh that need no truth: pieces, holes, volume, and the solid that its faces bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from one2345.geometry import Mesh
+from one2345.objects.quality import solid
+from one2345.objects.topology import is_degenerate, label_components, weld
+
+# Thinner than this share of the longest edge, 2 · volume / area on average, an object counts as thin.
+THIN = 0.04
+
+
+class Connectivity:
+    """How the faces of a mesh hang together once equal positions are merged (texture seams split vertices).
+
+    kept (k,): indices of the faces with three distinct corners; welded (k, 3): these over merged vertices.
+    open_edges: edges used an odd number of times; nonmanifold_edges: more than twice; unbalanced_edges: not
+    equally often in both directions (none: winding numbers are whole). boundary (b, 2): the latter, as often
+    and in the direction as they are walked in excess; over merged vertices.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        welded = weld(mesh)
+        self.kept: NDArray[np.int64] = np.flatnonzero(~is_degenerate(welded))
+        self.welded = welded[self.kept]
+        lower, upper, uses, net = _net_edges(self.welded)
+        self.open_edges = int(np.count_nonzero(uses % 2))
+        self.nonmanifold_edges = int(np.count_nonzero(uses > 2))
+        self.unbalanced_edges = int(np.count_nonzero(net))
+        tail, head = np.where(net > 0, lower, upper), np.where(net > 0, upper, lower)
+        self.boundary = np.repeat(np.stack([tail, head], -1), np.abs(net), axis=0)
+
+    @cached_property
+    def labels(self) -> tuple[NDArray[np.int64], int]:
+        """(k,) component of each kept face, and the number of components; a shared vertex connects."""
+        return label_components(self.welded)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the faces, at least one, form a closed and consistently oriented surface."""
+        return len(self.welded) > 0 and self.unbalanced_edges == 0
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A mesh as the boundary of what it encloses: turned outwards, enclosed components left out.
+
+    connectivity: of that mesh. dropped: enclosed components left out; turned: faces turned.
+    """
+
+    mesh: Mesh
+    connectivity: Connectivity
+    dropped: int
+    turned: int
+
+    @staticmethod
+    def of(mesh: Mesh, connectivity: Connectivity | None = None) -> Solid:
+        """What `objects.quality.solid` makes of `mesh`; one closed component that faces outwards stays as it is."""
+        known = connectivity or Connectivity(mesh)
+        if known.balanced and known.labels[1] == 1 and _volume(mesh) > 0:
+            return Solid(mesh, known, 0, 0)
+        kept, dropped, turned = solid(mesh)
+        return Solid(kept, Connectivity(kept), dropped, turned)
+
+    def transformed(self, matrix: NDArray[np.float64]) -> Solid:
+        """The same under a (4, 4) affine map, which keeps equal positions equal and so all that is known."""
+        mesh = self.mesh.transformed(matrix)
+        mirrored = np.linalg.det(matrix[:3, :3]) < 0
+        return replace(self, mesh=mesh, connectivity=Connectivity(mesh) if mirrored else self.connectivity)
+
+
+@dataclass(frozen=True)
+class MeshFacts:
+    """faces: all of the mesh. components: sets of faces that share vertices, equal positions merged.
+
+    floaters: components besides the one of largest area; floater_area_fraction: their share of the area.
+    watertight: there are faces and every edge is used an even number of times; open_edges: those that are
+    not; nonmanifold_edges: used more than twice. area: of all faces. volume: of the solid, None where it is
+    unknown (the surface is open). thin: 2 · volume / area is below 4 % of the longest bounding-box edge, None
+    where the volume is unknown.
+    """
+
+    faces: int
+    components: int
+    floaters: int
+    floater_area_fraction: float
+    watertight: bool
+    open_edges: int
+    nonmanifold_edges: int
+    area: float
+    volume: float | None
+    thin: bool | None
+
+
+def mesh_facts(mesh: Mesh, *, volume: float | None = None) -> MeshFacts:
+    """The facts about `mesh`, in its own units.
+
+    volume: where it is known, e.g. counted on a grid (`Occupancy.volume`); else that of a closed mesh comes
+    from the divergence theorem, sealed cavities included, overlaps of components counted twice.
+    """
+    known = Connectivity(mesh)
+    areas = mesh.areas()
+    area = float(areas.sum())
+    component, count = known.labels
+    share = np.bincount(component, weights=areas[known.kept], minlength=1)
+    if volume is None and known.open_edges == 0:
+        closed = Solid.of(mesh, known)
+        volume = _volume(closed.mesh) if closed.connectivity.balanced else None
+    edge = float(np.ptp(mesh.bounds, axis=0).max()) if len(mesh.faces) else 0.0
+    return MeshFacts(
+        faces=len(mesh.faces),
+        components=count,
+        floaters=max(count - 1, 0),
+        floater_area_fraction=1 - float(share.max() / share.sum()) if share.sum() > 0 else 0.0,
+        watertight=count > 0 and known.open_edges == 0,
+        open_edges=known.open_edges,
+        nonmanifold_edges=known.nonmanifold_edges,
+        area=area,
+        volume=volume,
+        thin=None if volume is None else 2 * volume < THIN * edge * area,
+    )
+
+
+def _volume(mesh: Mesh) -> float:
+    """By the divergence theorem, about the mesh's own centre: far from the origin the terms would cancel."""
+    corners = mesh.triangles
+    corners = corners - corners.reshape(-1, 3).mean(0)
+    a, b, c = (corners[:, i].T for i in range(3))
+    return float(
+        (
+            a[0] * (b[1] * c[2] - b[2] * c[1])
+            + a[1] * (b[2] * c[0] - b[0] * c[2])
+            + a[2] * (b[0] * c[1] - b[1] * c[0])
+        ).sum()
+        / 6
+    )
+
+
+def _net_edges(
+    welded: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The edges of faces (k, 3) without degenerate ones: lower and upper vertex, uses, and how often more they
+    are walked upwards than downwards; each (e,)."""
+    if not len(welded):
+        none = np.zeros(0, np.int64)
+        return none, none, none, none
+    size = int(welded.max()) + 1
+    tail, head = welded.T.reshape(-1), welded[:, [1, 2, 0]].T.reshape(-1)
+    lower, upper = np.minimum(tail, head), np.maximum(tail, head)
+    # The direction in the lowest bit: sorting the keys alone is several times faster than finding their order.
+    key = np.sort((lower * size + upper) * 2 + (tail == lower))
+    edge = key >> 1
+    start = np.flatnonzero(np.concatenate([[True], edge[1:] != edge[:-1]]))
+    uses = np.diff(start, append=len(edge))
+    net = 2 * np.add.reduceat(key & 1, start) - uses
+    return edge[start] // size, edge[start] % size, uses, net
