@@ -55,7 +55,8 @@ def evaluating(root: Path, weights: Path, out: Path) -> list[str]:
         "scale=laptop",
         "extractor.resolution=24",
         "data.sizes.views=8",
-        "protocol.resolutions=[64]",
+        "protocol.occupancy.resolutions=[64]",
+        "protocol.points=400",
         "data.test_split=all",
     ]
 
@@ -75,7 +76,7 @@ def change(root: Path, path: tuple[str | int, ...], value: object) -> Path:
 def test_the_same_command_works_on_good_input(prepared: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out, 'é' = [x]"
     assert execute(evaluate.COMMAND, evaluating(prepared, weights, out)) == 0
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((out / "results.json").read_text())
     assert {"network", "visual hull"} <= set(summary["predictors"])
     assert (out / "report.html").stat().st_size > 10_000
 

@@ -157,15 +157,16 @@ def main(config: Mapping[str, Any]) -> Any:
 
     quiet_lightning()
     out, settings, device = Path(config["run"]["dir"]), config["evaluate"], pick_device(config["device"])
-    with process_group() as first:
+    with process_group() as shared:
         models = {name: load_reconstructor(path)[0] for name, path in checkpoints(config).items()}
         protocols = [build(node, allow_any=True) for node in protocol_nodes(config)]
         appearance = _appearance(config, protocols)
         inputs = inputs_to_use(config)
         if config["truth"] is None:
-            objects = prepared_objects(config, inputs)
+            objects = prepared_objects(config, inputs, shared=shared)
         else:
-            objects = true_meshes(config, inputs, views=bool(models) or settings.get("hull", True))
+            views = bool(models) or bool(settings.get("hull", True))
+            objects = true_meshes(config, inputs, views=views, shared=shared)
         found, notes = mesh_folders(
             folders(config), objects.cases, up=config["meshes_up"], frame=settings.get("frame")
         )
@@ -187,10 +188,11 @@ def main(config: Mapping[str, Any]) -> Any:
             provenance=_provenance(config, appearance),
             notes=notes,
             device=device if models else None,
+            shared=shared,
         )
-        if first:
-            for summary in summaries:
-                print_table(summary)
+        for summary in summaries:
+            print_table(summary)
+        if summaries:
             _say(out, summaries)
     return summaries
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from one2345.build import build
-from one2345.cli.processes import one_after_another
+from one2345.cli.processes import first_then_others
 from one2345.cli.provenance import objects_hash
 from one2345.data import Recipe, SampleSizes
 from one2345.data.datamodule import ReconstructionDataModule
@@ -29,14 +29,16 @@ class Objects:
     notes: Sequence[str] = ()
 
 
-def prepared_objects(config: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any] | None]) -> Objects:
-    """Test objects of the data module, measured against their stored samples."""
+def prepared_objects(
+    config: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any] | None], *, shared: bool = False
+) -> Objects:
+    """Test objects of the data module, measured against their stored samples. shared: by several processes."""
     data = {
         name: build({**config["data"], "inputs": node, "eval_inputs": node}, allow_any=True)
         for name, node in inputs.items()
     }
     module = next(iter(data.values()))
-    with one_after_another():
+    with first_then_others(shared):
         module.ensure_prepared("test")
     records = module.dataset("test").records()
     settings = config["evaluate"]
@@ -58,11 +60,11 @@ def prepared_objects(config: Mapping[str, Any], inputs: Mapping[str, Mapping[str
 
 
 def true_meshes(
-    config: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]], *, views: bool
+    config: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]], *, views: bool, shared: bool = False
 ) -> Objects:
     """The meshes of `truth=`; with `views`, pictures of them are prepared by `plan=` at the size of `scale=`."""
     settings = config["evaluate"]
-    with one_after_another():
+    with first_then_others(shared):
         source = _open_truth(config)
     ids = sorted([*source.ids(), *source.missing])[: settings.get("objects")]
     there = [id for id in ids if id not in source.missing]
@@ -70,7 +72,7 @@ def true_meshes(
     quarantined: dict[str, str] = {}
     if views:
         module = _module(config, source, next(iter(inputs.values())), there)
-        with one_after_another():
+        with first_then_others(shared):
             module.ensure_prepared("test")
         quarantined = {id: why for id, why in read_quarantine(module.root).items() if id in there}
         shown = [id for id in there if id not in quarantined]

@@ -154,8 +154,9 @@ def measure(
     provenance: Mapping[str, Any],
     notes: Sequence[str] = (),
     device: torch.device | None = None,
+    shared: bool = False,
 ) -> list[Summary]:
-    """Evaluate all `methods`, in order, on the objects."""
+    """Evaluate all `methods`, in order, on the objects; shared: with the other processes of the group."""
     predictors: dict[str, Predictor] = {}
     groups: dict[str, tuple[str, ...]] = {}
     for members, group in methods:
@@ -178,6 +179,7 @@ def measure(
             mesh_format="glb" if settings.get("meshes", True) else None,
             pictures=bool(settings.get("pictures", True)),
             device=device,
+            shared=shared,
             progress=lambda done, total, what: bar.advance(what) if done else None,
         )
 

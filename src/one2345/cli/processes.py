@@ -7,29 +7,27 @@ from contextlib import contextmanager
 
 @contextmanager
 def process_group() -> Iterator[bool]:
-    """Join the processes that torchrun started, if it did; yields whether this is the first one."""
+    """Join the processes that torchrun started; yields whether there are several."""
     import torch.distributed as dist
 
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world < 2 or dist.is_initialized():
-        yield int(os.environ.get("RANK", "0")) == 0
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield False
         return
     dist.init_process_group("gloo")
     try:
-        yield dist.get_rank() == 0
+        yield True
     finally:
         dist.destroy_process_group()
 
 
 @contextmanager
-def one_after_another() -> Iterator[None]:
-    """The first process goes first, the others once it is done: what it prepared they find."""
+def first_then_others(shared: bool) -> Iterator[None]:
+    """Of several processes the first goes first, the others once it is done: what it prepared they find."""
     import torch.distributed as dist
 
-    together = dist.is_initialized() and dist.get_world_size() > 1
-    first = not together or dist.get_rank() == 0
+    first = not shared or dist.get_rank() == 0
     if not first:
         dist.barrier()
     yield
-    if together and first:
+    if shared and first:
         dist.barrier()

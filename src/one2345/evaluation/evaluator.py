@@ -61,6 +61,7 @@ def evaluate(
     mesh_format: str | None = "glb",
     pictures: bool = True,
     device: torch.device | None = None,
+    shared: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Summary]:
     """Run every predictor on every object, measure it under every protocol, and write under `out` (with several
@@ -73,8 +74,9 @@ def evaluate(
     with (objects done, of how many, what).
 
     A predictor that fails on an object (see `prediction.FAILURES`), or an object whose truth cannot be read, is
-    recorded with its reason, and counted in every table. In a process group the objects are shared out; the
-    first process writes and returns the summaries, in order of `protocols`, the others return none.
+    recorded with its reason, and counted in every table. shared: share the objects out over the processes of
+    torch's process group; the first one writes and returns the summaries, in order of `protocols`, the others
+    return none.
 
     Raises InputError for no objects, no predictors, or a prepared object without what a protocol needs, before
     anything is measured; and, once everything is written, when no predictor outside the groups of `best_of`
@@ -83,14 +85,14 @@ def evaluate(
     out, groups = Path(out), dict(best_of or {})
     check_request(predictors, cases, protocols, groups)
     outcomes: list[_Outcome] = []
-    share = shares.mine(cases)
+    share = shares.mine(cases) if shared else cases
     for done, case in enumerate(share):
         if progress is not None:
             progress(done, len(share), case.id)
         outcomes += _on_object(case, predictors, protocols, out, mesh_format, pictures, appearance, device)
     if progress is not None:
         progress(len(share), len(share), "done")
-    gathered = shares.gathered(outcomes)
+    gathered = shares.gathered(outcomes) if shared else outcomes
     if gathered is None:
         return []
     summaries: list[Summary] = []
