@@ -17,7 +17,6 @@ from one2345.evaluation.metrics import (
     psnr,
     ssim,
 )
-from one2345.geometry import Mesh
 
 
 def _sphere_points(radius, count, seed=0):
@@ -55,12 +54,6 @@ def test_normals_ignore_orientation_and_see_tilt():
     tilted = np.tile([0.0, np.sin(0.7), -np.cos(0.7)], (len(grid), 1))
     assert normal_consistency(cloud_distances(grid, grid, up, -up)) == 1.0
     assert normal_consistency(cloud_distances(grid, grid, up, tilted)) == pytest.approx(np.cos(0.7))
-
-
-def _box_mesh(half, centre=(0.0, 0, 0)):
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half + centre
-    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
-    return Mesh(corners, np.array([[q[0], q[i], q[i + 1]] for q in quads for i in (1, 2)]))
 
 
 def test_points_that_are_not_finite_are_refused():

@@ -21,7 +21,7 @@ from .pictures import draw
 from .protocol import EvaluationProtocol, chamfer_name
 from .sampling import as_it_stands, in_units, sample_surface, visible_surface
 from .surface import SurfaceCloud
-from .topology import Solid, mesh_facts
+from .topology import Connectivity, Solid, mesh_facts
 from .truth import Floats, Truth
 
 Scores = dict[str, float]
@@ -56,10 +56,11 @@ def measure(
     """
     if mesh.is_empty:
         raise EmptySurfaceError("the mesh has no faces")
-    shape = Solid.of(mesh)
+    known = Connectivity(mesh)
+    shape = Solid.of(mesh, known)
     if shape.mesh.is_empty or not np.ptp(shape.mesh.bounds, axis=0).max() > 0:
         raise EmptySurfaceError("the mesh has no extent")
-    facts = mesh_facts(mesh)
+    facts = mesh_facts(mesh, connectivity=known, shape=shape)
     shape = _moved(shape, to_world)
     size = float(np.ptp(shape.mesh.bounds, axis=0).max()) / OBJECT_EDGE
     true = truth.cloud(protocol)

@@ -98,19 +98,25 @@ class MeshFacts:
     thin: bool | None
 
 
-def mesh_facts(mesh: Mesh, *, volume: float | None = None) -> MeshFacts:
-    """The facts about `mesh`, in its own units.
+def mesh_facts(
+    mesh: Mesh,
+    *,
+    volume: float | None = None,
+    connectivity: Connectivity | None = None,
+    shape: Solid | None = None,
+) -> MeshFacts:
+    """The facts about `mesh`, in its own units. connectivity, shape: of it, where they are known already.
 
     volume: where it is known, e.g. counted on a grid (`Occupancy.volume`); else that of a closed mesh comes
     from the divergence theorem, sealed cavities included, overlaps of components counted twice.
     """
-    known = Connectivity(mesh)
+    known = connectivity or Connectivity(mesh)
     areas = mesh.areas()
     area = float(areas.sum())
     component, count = known.labels
     share = np.bincount(component, weights=areas[known.kept], minlength=1)
     if volume is None and known.open_edges == 0:
-        closed = Solid.of(mesh, known)
+        closed = shape or Solid.of(mesh, known)
         volume = _volume(closed.mesh) if closed.connectivity.balanced else None
     edge = float(np.ptp(mesh.bounds, axis=0).max()) if len(mesh.faces) else 0.0
     return MeshFacts(
