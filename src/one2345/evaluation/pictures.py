@@ -24,7 +24,7 @@ from .sampling import as_it_stands
 
 CLAY = 0.82
 SIZE, COUNT = 112, 6
-RINGS = CameraRings(rings=({"elevation": 20, "count": COUNT},), size=SIZE)
+RINGS = CameraRings(rings=({"elevation": 20, "count": COUNT},), size=SIZE, distance=1.3)
 ERROR_STOPS = (
     np.array([[38, 70, 132], [66, 150, 160], [214, 222, 170], [238, 150, 74], [178, 34, 46]], np.float32)
     / 255
