@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,12 +56,12 @@ def measure(
     """
     if mesh.is_empty:
         raise EmptySurfaceError("the mesh has no faces")
-    known = Connectivity(mesh)
+    known = Connectivity.of(mesh)
     shape = Solid.of(mesh, known)
     if shape.mesh.is_empty or not np.ptp(shape.mesh.bounds, axis=0).max() > 0:
         raise EmptySurfaceError("the mesh has no extent")
     facts = mesh_facts(mesh, connectivity=known, shape=shape)
-    shape = _moved(shape, to_world)
+    shape = shape.transformed(to_world)
     size = float(np.ptp(shape.mesh.bounds, axis=0).max()) / OBJECT_EDGE
     true = truth.cloud(protocol)
     cloud = _cloud(shape.mesh, truth.id, protocol)
@@ -70,7 +70,7 @@ def measure(
     if protocol.aligned:
         unaligned = _geometry(shape, cloud, true, truth, protocol, device)[0]
         units = np.diag([protocol.scale] * 3 + [1.0])
-        shape = _moved(shape, np.linalg.inv(units) @ alignment.matrix @ units)
+        shape = shape.transformed(np.linalg.inv(units) @ alignment.matrix @ units)
         if protocol.visible is None:
             cloud = cloud.transformed(alignment.matrix)
         else:
@@ -117,11 +117,6 @@ def _cloud(placed: Mesh, id: str, protocol: EvaluationProtocol) -> SurfaceCloud:
     else:
         cloud = visible_surface(as_it_stands(placed, id), protocol.visible, quantised=False)
     return in_units(cloud, protocol.scale)
-
-
-def _moved(shape: Solid, matrix: Floats) -> Solid:
-    """Equal vertices stay equal under `transformed`, so that what is known of the edges still holds."""
-    return replace(shape, mesh=shape.mesh.transformed(matrix))
 
 
 def _geometry(
