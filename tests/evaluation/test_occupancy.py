@@ -96,13 +96,13 @@ def test_open_equals_asking_every_node(name):
 
 def test_small_holes_are_asked_about_nearby_only():
     mesh, grid = OPEN["one hole"], evaluation_box(64)
-    caps = cap(mesh, Connectivity(mesh))
+    caps = cap(mesh, Connectivity.of(mesh))
     assert caps.holes == 1 and len(caps.corners) == 3
     near = near_holes(caps, grid)
     assert 0 < near.mean() < 0.03
     assert near[tuple((grid.to_index(torch.from_numpy(caps.corners[0, 0]))).round().long())]
     closed = Mesh(caps.vertices, caps.faces)
-    assert Connectivity(closed).balanced
+    assert Connectivity.of(closed).balanced
     assert occupy(closed, grid).volume == pytest.approx(4 / 3 * np.pi * 0.3**3, rel=0.02)
 
 
@@ -110,7 +110,7 @@ def test_far_from_half_a_sphere_the_bound_holds():
     """The share of the sphere that a disc fills, in closed form on its axis."""
     mesh = without(sphere(0.1), *np.flatnonzero(sphere(0.1).triangles.mean(1)[:, 2] > 0))
     grid = Box(half_edge=0.5, resolution=64)
-    near = near_holes(cap(mesh, Connectivity(mesh)), grid)
+    near = near_holes(cap(mesh, Connectivity.of(mesh)), grid)
     axis = grid.nodes().numpy()[32, 32, :, 2]
     share = (1 - np.abs(axis) / np.hypot(axis, 0.1)) / 2
     assert near[32, 32][share > 0.47].all()
@@ -122,7 +122,7 @@ def test_between_two_wide_holes_is_outside():
     frame = box([0.3, 0.3, 0.12])
     flat = np.ptp(frame.triangles[..., 2], axis=1) == 0
     mesh, grid = without(frame, *np.flatnonzero(flat)), Box(half_edge=0.5, resolution=96)
-    caps = cap(mesh, Connectivity(mesh))
+    caps = cap(mesh, Connectivity.of(mesh))
     assert caps.holes == 2
     assert not near_holes(caps, grid).all()
     assert not occupy(mesh, grid).grid[48, 48, 48]
@@ -160,7 +160,7 @@ def test_one_solid_for_several_boxes_and_placements():
             assert np.array_equal(occupy(moved, evaluation_box(48)).grid, expected.grid)
             assert expected.grid.any()
             caps = cap(moved.mesh, moved.connectivity)
-            assert Connectivity(Mesh(caps.vertices, caps.faces)).balanced
+            assert Connectivity.of(Mesh(caps.vertices, caps.faces)).balanced
 
 
 def test_nothing_is_inside_a_mesh_without_volume():

@@ -89,7 +89,7 @@ def test_turned_faces_are_closed_but_unbalanced():
     faces = BALL.faces.copy()
     faces[::7] = faces[::7, ::-1]
     mesh = faces_of(BALL, faces)
-    known = Connectivity(mesh)
+    known = Connectivity.of(mesh)
     assert known.open_edges == 0 < known.unbalanced_edges <= 3 * len(faces[::7])
     assert not known.balanced
     assert mesh_facts(mesh).watertight
@@ -137,7 +137,7 @@ def test_the_solid_is_that_of_the_objects(mesh):
     made, (kept, dropped, turned) = Solid.of(mesh), solid(mesh)
     assert np.array_equal(made.mesh.faces, kept.faces)
     assert (made.dropped, made.turned) == (dropped, turned)
-    assert made.connectivity.balanced == (Connectivity(kept).unbalanced_edges == 0)
+    assert made.connectivity.balanced == (Connectivity.of(kept).unbalanced_edges == 0)
 
 
 @pytest.mark.slow

@@ -12,6 +12,10 @@ from one2345.geometry import Mesh
 from one2345.objects.quality import solid
 from one2345.objects.topology import is_degenerate, label_components, weld
 
+from .enclosed import find_enclosed
+
+Ints = NDArray[np.int64]
+
 # Thinner than this share of the longest edge, 2 · volume / area on average, an object counts as thin.
 THIN = 0.04
 
@@ -25,19 +29,23 @@ class Connectivity:
     and in the direction as they are walked in excess; over merged vertices.
     """
 
-    def __init__(self, mesh: Mesh) -> None:
-        welded = weld(mesh)
-        self.kept: NDArray[np.int64] = np.flatnonzero(~is_degenerate(welded))
-        self.welded = welded[self.kept]
-        lower, upper, uses, net = _net_edges(self.welded)
+    def __init__(self, kept: Ints, welded: Ints) -> None:
+        self.kept, self.welded = kept, welded
+        lower, upper, uses, net = _net_edges(welded)
         self.open_edges = int(np.count_nonzero(uses % 2))
         self.nonmanifold_edges = int(np.count_nonzero(uses > 2))
         self.unbalanced_edges = int(np.count_nonzero(net))
         tail, head = np.where(net > 0, lower, upper), np.where(net > 0, upper, lower)
         self.boundary = np.repeat(np.stack([tail, head], -1), np.abs(net), axis=0)
 
+    @staticmethod
+    def of(mesh: Mesh) -> Connectivity:
+        welded = weld(mesh)
+        kept = np.flatnonzero(~is_degenerate(welded))
+        return Connectivity(kept, welded[kept])
+
     @cached_property
-    def labels(self) -> tuple[NDArray[np.int64], int]:
+    def labels(self) -> tuple[Ints, int]:
         """(k,) component of each kept face, and the number of components; a shared vertex connects."""
         return label_components(self.welded)
 
@@ -61,18 +69,34 @@ class Solid:
 
     @staticmethod
     def of(mesh: Mesh, connectivity: Connectivity | None = None) -> Solid:
-        """What `objects.quality.solid` makes of `mesh`; one closed component that faces outwards stays as it is."""
-        known = connectivity or Connectivity(mesh)
-        if known.balanced and known.labels[1] == 1 and _volume(mesh) > 0:
+        """What `objects.quality.solid` makes of `mesh`; by a shorter way where all components are closed."""
+        known = connectivity or Connectivity.of(mesh)
+        if not known.balanced:
+            kept, dropped, turned = solid(mesh)
+            return Solid(kept, Connectivity.of(kept), dropped, turned)
+        component, count = known.labels
+        inverted = (_volumes(mesh, known) < 0)[component]
+        if count == 1 and not inverted.any():
             return Solid(mesh, known, 0, 0)
-        kept, dropped, turned = solid(mesh)
-        return Solid(kept, Connectivity(kept), dropped, turned)
+        faces = mesh.faces[known.kept]
+        faces = np.where(inverted[:, None], faces[:, ::-1], faces)
+        enclosed = find_enclosed(replace(mesh, faces=faces), component, count)[component]
+        if not (inverted.any() or enclosed.any()):
+            return Solid(mesh, known, 0, 0)
+        left = ~enclosed
+        welded = np.where(inverted[:, None], known.welded[:, ::-1], known.welded)[left]
+        return Solid(
+            replace(mesh, faces=faces[left]),
+            Connectivity(np.arange(len(welded)), welded),
+            len(np.unique(component[enclosed])),
+            int(inverted.sum()),
+        )
 
     def transformed(self, matrix: NDArray[np.float64]) -> Solid:
         """The same under a (4, 4) affine map, which keeps equal positions equal and so all that is known."""
         mesh = self.mesh.transformed(matrix)
         mirrored = np.linalg.det(matrix[:3, :3]) < 0
-        return replace(self, mesh=mesh, connectivity=Connectivity(mesh) if mirrored else self.connectivity)
+        return replace(self, mesh=mesh, connectivity=Connectivity.of(mesh) if mirrored else self.connectivity)
 
 
 @dataclass(frozen=True)
@@ -110,14 +134,16 @@ def mesh_facts(
     volume: where it is known, e.g. counted on a grid (`Occupancy.volume`); else that of a closed mesh comes
     from the divergence theorem, sealed cavities included, overlaps of components counted twice.
     """
-    known = connectivity or Connectivity(mesh)
+    known = connectivity or Connectivity.of(mesh)
     areas = mesh.areas()
     area = float(areas.sum())
     component, count = known.labels
     share = np.bincount(component, weights=areas[known.kept], minlength=1)
     if volume is None and known.open_edges == 0:
         closed = shape or Solid.of(mesh, known)
-        volume = _volume(closed.mesh) if closed.connectivity.balanced else None
+        volume = (
+            float(_volumes(closed.mesh, closed.connectivity).sum()) if closed.connectivity.balanced else None
+        )
     edge = float(np.ptp(mesh.bounds, axis=0).max()) if len(mesh.faces) else 0.0
     return MeshFacts(
         faces=len(mesh.faces),
@@ -133,24 +159,24 @@ def mesh_facts(
     )
 
 
-def _volume(mesh: Mesh) -> float:
-    """By the divergence theorem, about the mesh's own centre: far from the origin the terms would cancel."""
-    corners = mesh.triangles
-    corners = corners - corners.reshape(-1, 3).mean(0)
-    a, b, c = (corners[:, i].T for i in range(3))
-    return float(
-        (
-            a[0] * (b[1] * c[2] - b[2] * c[1])
-            + a[1] * (b[2] * c[0] - b[0] * c[2])
-            + a[2] * (b[0] * c[1] - b[1] * c[0])
-        ).sum()
-        / 6
+def _volumes(mesh: Mesh, connectivity: Connectivity) -> NDArray[np.float64]:
+    """(components,) by the divergence theorem, about the mesh's own centre: far from the origin the terms would
+    cancel."""
+    component, count = connectivity.labels
+    faces = mesh.faces[connectivity.kept]
+    along = mesh.vertices.T - mesh.vertices[faces[:, 0]].mean(0)[:, None]
+    a, b, c = (along[:, faces[:, i]] for i in range(3))
+    six = (
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        + a[1] * (b[2] * c[0] - b[0] * c[2])
+        + a[2] * (b[0] * c[1] - b[1] * c[0])
     )
+    return np.bincount(component, weights=six, minlength=count) / 6
 
 
 def _net_edges(
-    welded: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    welded: Ints,
+) -> tuple[Ints, Ints, Ints, Ints]:
     """The edges of faces (k, 3) without degenerate ones: lower and upper vertex, uses, and how often more they
     are walked upwards than downwards; each (e,)."""
     if not len(welded):
