@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from one2345.evaluation.baselines import visual_hull_mesh
@@ -14,6 +15,7 @@ from one2345.geometry import Box, Mesh, orbit_cameras
 from one2345.meshing import extract
 from one2345.objects import MeshObject, load_mesh
 from one2345.objects.shapes import random_shape
+from one2345.objects.topology import label_components, weld
 from one2345.views import PosedViews
 
 SCANS = ("Android_Figure_Panda", "Sperry_TopSider_pSUFPWQXPp3", "Schleich_Hereford_Bull")
@@ -21,8 +23,8 @@ SCANS = ("Android_Figure_Panda", "Sperry_TopSider_pSUFPWQXPp3", "Schleich_Herefo
 
 @dataclass(frozen=True)
 class Pair:
-    """Closed meshes with about as many faces as asked for, longest edge of the truth 0.8. predicted: the visual
-    hull of eight exact views of the truth."""
+    """Closed meshes in one piece with about as many faces as asked for, longest edge of the truth 0.8.
+    predicted: the visual hull of eight exact views of the truth."""
 
     name: str
     predicted: Mesh
@@ -51,7 +53,11 @@ def pairs(shared: Path, *, faces: int, count: int = 3) -> list[Pair]:
 
 def _with_faces(mesh_at: Callable[[int], Mesh], faces: int) -> Mesh:
     """The mesh at the resolution whose number of faces is nearest: they grow with its square."""
-    return mesh_at(max(16, round(64 * (faces / len(mesh_at(64).faces)) ** 0.5)))
+    mesh = mesh_at(max(16, round(64 * (faces / len(mesh_at(64).faces)) ** 0.5)))
+    # One piece: the parity of rays would take a cavity out that counts as inside here.
+    component, count = label_components(weld(mesh))
+    largest = np.bincount(component, weights=mesh.areas(), minlength=count).argmax()
+    return replace(mesh, faces=mesh.faces[component == largest])
 
 
 def _views(item: MeshObject) -> PosedViews:

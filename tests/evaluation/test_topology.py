@@ -5,9 +5,11 @@ import pytest
 import trimesh
 from tests.evaluation.meshes import affine, box, join, sphere
 
+from one2345.evaluation import topology
 from one2345.evaluation.topology import Connectivity, Solid, mesh_facts
 from one2345.geometry import Mesh
 from one2345.objects.quality import solid
+from one2345.objects.topology import is_degenerate, weld
 
 BALL = sphere(0.3, subdivisions=4)
 CUBE = box(np.full(3, 0.1))
@@ -34,6 +36,19 @@ def test_seams_inside_out_and_far_away_make_no_difference():
         facts = mesh_facts(mesh)
         assert facts.watertight and facts.components == 1
         assert facts.volume == pytest.approx(expected.volume, rel=1e-8)
+
+
+@pytest.mark.parametrize("colliding", [False, True])
+def test_equal_positions_are_merged_and_no_others(colliding, monkeypatch):
+    if colliding:
+        monkeypatch.setattr(topology, "FACTORS", (0, 0, 0))
+    random = np.random.default_rng(0)
+    vertices = random.integers(-2, 3, (400, 3)) * random.choice([0.0, -0.0, 1.0, 5e-324, 0.1], (400, 1))
+    mesh = Mesh(vertices, random.integers(0, 400, (900, 3)))
+    known, expected = Connectivity.of(mesh), weld(mesh)
+    assert np.array_equal(known.kept, np.flatnonzero(~is_degenerate(expected)))
+    pairs = np.unique(np.stack([known.welded, expected[known.kept]], -1).reshape(-1, 2), axis=0)
+    assert len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1])) == len(pairs)
 
 
 @pytest.mark.parametrize("largest", range(3))

@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 PAIRS = 1 << 20
 
 
-def winding_numbers(vertices: Floats, faces: Ints, box: Box) -> NDArray[np.int32]:
+def winding_numbers(vertices: Floats, faces: Ints, box: Box) -> NDArray[np.signedinteger]:
     """(r, r, r) winding number at the nodes of `box`, axes x, y, z of the box.
 
     vertices (n, 3), faces (m, 3): a surface on which every edge is walked equally often in both directions
@@ -33,15 +33,17 @@ def winding_numbers(vertices: Floats, faces: Ints, box: Box) -> NDArray[np.int32
     """
     axis = (box.half_edge * box.axis()).double().numpy()  # as in `box.nodes()`, to the bit
     n = len(axis)
-    steps = np.zeros(n**3, np.int32)
     x, y, z = in_frame(vertices, box)
     rows, columns = (np.searchsorted(axis, c).astype(np.int32)[faces] for c in (y, z))
     use = np.flatnonzero(_differ(rows) & _differ(columns))
+    # No winding number exceeds the triangles of its column.
+    kind = np.int16 if len(use) <= np.iinfo(np.int16).max else np.int32
+    steps = np.zeros(n**3, kind)
     order = np.argsort(rows[use], axis=1, kind="stable")
     corner = np.take_along_axis(faces[use], order, 1).T
     low, mid, high = np.take_along_axis(rows[use], order, 1).T.astype(np.int64)
     # +1 where the corners in order of y run as the face's own do; then the long edge is walked downwards.
-    turn = np.where((order[:, 1] - order[:, 0]) % 3 == 1, 1, -1).astype(np.int32)
+    turn = np.where((order[:, 1] - order[:, 0]) % 3 == 1, 1, -1).astype(kind)
     for face, row in _spread(low, high):
         y_row = axis[row]
         first, middle, last = corner[:, face]
