@@ -43,15 +43,13 @@ def pairs(shared: Path, *, faces: int, count: int = 3) -> list[Pair]:
         else:
             item = random_shape(7, index=index)
             name = item.id
-        true = _with_faces(lambda n, item=item: extract(item.sdf, Box(), resolution=n), faces)
+        true = with_faces(lambda n, item=item: extract(item.sdf, Box(), resolution=n), faces)
         views = _views(MeshObject(true, id=name, normalise=False))
-        made.append(
-            Pair(name, _with_faces(lambda n, v=views: visual_hull_mesh(v, resolution=n), faces), true)
-        )
+        made.append(Pair(name, with_faces(lambda n, v=views: visual_hull_mesh(v, resolution=n), faces), true))
     return made
 
 
-def _with_faces(mesh_at: Callable[[int], Mesh], faces: int) -> Mesh:
+def with_faces(mesh_at: Callable[[int], Mesh], faces: int) -> Mesh:
     """The mesh at the resolution whose number of faces is nearest: they grow with its square."""
     mesh = mesh_at(max(16, round(64 * (faces / len(mesh_at(64).faces)) ** 0.5)))
     # One piece: the parity of rays would take a cavity out that counts as inside here.
