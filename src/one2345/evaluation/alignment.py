@@ -13,7 +13,15 @@ from one2345.errors import InputError
 
 from .alignment_choice import AMBIGUOUS, ambiguous_yaws, best_of, is_mirrored
 from .alignment_result import Alignment, Method
-from .alignment_search import axis_search, brute_force_search, polished, refined_search, refined_turns, turned
+from .alignment_search import (
+    axis_search,
+    brute_force_search,
+    polished,
+    refined_search,
+    second_search,
+    turned,
+    unturned,
+)
 from .correspondence import Correspondence, in_curve_order, scale_of
 from .placements import UPRIGHT, Placements, box_fit, rotation_angle, yaw_of
 from .surface import Floats, SurfaceCloud
@@ -24,7 +32,7 @@ Criterion = Literal["chamfer", "inliers"]
 Icp = Literal["similarity", "rigid"]
 
 # Points of either cloud that are asked for their neighbour among all of the other.
-QUERIES = 2048
+QUERIES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,69 +92,65 @@ class Aligner:
             _check(name, cloud)
         predicted, true = in_curve_order(predicted), in_curve_order(true)
         pair = Correspondence(predicted, true, queries=QUERIES)
-        identity, boxes = np.eye(4), box_fit(predicted, true)
         ambiguous: tuple[float, ...] = ()
         if self.method == "none" or self.method == "centre_scale":
-            matrix = identity if self.method == "none" else boxes
+            matrix = np.eye(4) if self.method == "none" else box_fit(predicted, true)
             tried = axis_search(predicted, true)
-            judge = Correspondence(predicted, true, queries=1024, targets=4096)
-            tried = tried.with_cost(judge.match(tried.matrices).residual())
+            tried = tried.with_cost(pair.thinned(512).match(tried.matrices).residual())
         else:
-            tried = self._search(predicted, true, also=np.stack([identity, boxes]))
-            judge = pair
+            tried = self._search(predicted, true)
             tried = tried.with_cost(pair.match(tried.matrices).residual())
             matrix, ambiguous = self._settle(tried[tried.attitude == UPRIGHT], pair, predicted, true)
         found = pair.match(matrix[None])
-        before = found if self.method == "none" else pair.match(identity[None])
+        before = found if self.method == "none" else pair.match(np.eye(4)[None])
+        proper, mirrored = tried[~tried.mirrored], tried[tried.mirrored]
+        residuals = float(proper.cost.min()), float(mirrored.cost.min())
         size = float(scale_of(tried.matrices[[tried.cost.argmin()]])[0])
-        proper, mirrored = (float(tried.cost[tried.mirrored == side].min()) for side in (False, True))
         return Alignment(
             method=self.method,
             matrix=matrix,
             residual_before=float(before.residual()[0]),
             residual=float(found.residual()[0]),
             inliers=float(found.inliers(self.threshold)[0]),
-            mirrored=is_mirrored(proper, mirrored, judge.spacing(size)),
-            mirrored_residual=mirrored,
-            proper_residual=proper,
+            mirrored=is_mirrored(*residuals, pair.spacing(size)),
+            mirrored_residual=residuals[1],
+            proper_residual=residuals[0],
             ambiguous_yaws=ambiguous,
         )
 
-    def _search(self, predicted: SurfaceCloud, true: SurfaceCloud, also: Floats) -> Placements:
+    def _search(self, predicted: SurfaceCloud, true: SurfaceCloud) -> Placements:
         if self.method == "yaw":
             return brute_force_search(predicted, true, yaws=self.yaws, scales=self.scales)
         return refined_search(
             predicted, true, yaws=self.yaws, scales=self.scales, rigid=self.icp == "rigid",
-            iterations=self.iterations, also=also,
+            iterations=self.iterations,
         )  # fmt: skip
 
     def _settle(
         self, upright: Placements, pair: Correspondence, predicted: SurfaceCloud, true: SurfaceCloud
     ) -> tuple[Floats, tuple[float, ...]]:
         """The placement (4, 4) that is kept, and the yaws that fit as well."""
-        # One that is right but for a near symmetry is right after a turn about the truth's vertical.
+        turns = turned(upright.matrices[upright.cost.argmin()], true, self.yaws)
+        turns = turns.with_cost(pair.thinned(256).match(turns.matrices).residual())
+        turns = turns.with_cost(turns.cost + upright.cost.min() - turns.cost[0])
+        pool = [upright, unturned(predicted, true, self.method)]
+        refining = self.method == "yaw_scale_icp"
         rigid, iterations = self.icp == "rigid", self.iterations
-        matrices = turned(upright.matrices[upright.cost.argmin()], true, self.yaws)
-        profile = Correspondence(predicted, true, queries=256).match(matrices).residual()
-        profile += upright.cost.min() - profile[0]
-        turns = Placements(matrices, np.full(len(matrices), UPRIGHT), profile)
-        matrices = upright.matrices
-        if self.method == "yaw_scale_icp":
-            more = refined_turns(turns, predicted, true, rigid=rigid, iterations=iterations)
-            matrices = np.concatenate([matrices, more.matrices])
+        if refining:
+            pool.append(second_search(turns, pool[1], predicted, true, rigid=rigid, iterations=iterations))
+        matrices = Placements.joined(pool).matrices
         found = pair.match(matrices)
-        motion = rotation_angle(matrices[:, :3, :3])
-        best = best_of(found, self.criterion, self.threshold, motion)
         residuals = found.residual()
+        best = best_of(found, self.criterion, self.threshold, rotation_angle(matrices[:, :3, :3]))
+        kept = matrices[best]
         yaws = yaw_of(np.concatenate([matrices, turns.matrices])[:, :3, :3])
-        ambiguous = ambiguous_yaws(
-            yaws, np.concatenate([residuals, profile]), yaws[best], residuals[best] + AMBIGUOUS * true.edge
-        )
-        if self.method == "yaw":
-            return matrices[best], ambiguous
-        last = polished(pair, matrices[best], true.edge, rigid=rigid, iterations=iterations)
-        found = pair.match(last)
-        return last[best_of(found, self.criterion, self.threshold, found.residual())], ambiguous
+        limit = residuals[best] + AMBIGUOUS * true.edge
+        ambiguous = ambiguous_yaws(yaws, np.concatenate([residuals, turns.cost]), yaws[best], limit)
+        if refining:
+            last = polished(pair, kept, true.edge, rigid=rigid, iterations=iterations)
+            found = pair.match(last)
+            kept = last[best_of(found, self.criterion, self.threshold, found.residual())]
+        return kept, ambiguous
 
 
 def _check(name: str, cloud: SurfaceCloud) -> None:

@@ -57,8 +57,8 @@ TIGHT = (
 )
 # With all points voting: for a shape that is unlike the truth everywhere, of which the above matches a part.
 LOOSE = (Stage(512, 8192, 0.4, np.inf, np.inf, 1e-3, (2, 1, 1, 1)),)
-# For turns of what has been found.
-TURNS = Stage(512, 8192, 0.2, 0.05, CAP, 1e-3, (4, 0, 0, 0))
+# For turns of what has been found, and for placements without a turn.
+SECOND = Stage(512, 8192, 0.2, 0.05, CAP, 1e-3, (8, 0, 0, 0))
 
 
 def axis_search(predicted: SurfaceCloud, true: SurfaceCloud) -> Placements:
@@ -106,39 +106,56 @@ def refined_search(
     scales: Sequence[float],
     rigid: bool,
     iterations: int,
-    also: Floats,
 ) -> Placements:
     """The best few of each attitude after ICP from the best of `yaws` turns times `scales`, the size and place at
-    each those of the moments or of the boxes. also (k, 4, 4): upright starts besides."""
+    each those of the moments or of the boxes."""
     coarse = _coarse(predicted, true, yaws, scales)
-    besides = Placements(also, np.full(len(also), UPRIGHT), np.zeros(len(also)))
     found: list[Placements] = []
     for stages, starts in ((TIGHT, TIGHT_STARTS), (LOOSE, LOOSE_STARTS)):
         chosen = [part[apart(part.cost, n, _separation(yaws))] for part, n in zip(coarse, starts)]
-        placements = Placements.joined([*chosen, besides])
+        placements = Placements.joined(chosen)
         for stage in stages:
             placements = _refined(placements, predicted, true, stage, iterations, rigid)
         found.append(placements)
     return Placements.joined(found)
 
 
-def turned(matrix: Floats, true: SurfaceCloud, count: int) -> Floats:
-    """(count, 4, 4): matrix (4, 4) turned about the vertical through the truth's centroid, by 0 first."""
+def unturned(predicted: SurfaceCloud, true: SurfaceCloud, method: str) -> Placements:
+    """Upright placements without a turn: by boxes and, unless the method is "yaw", by moments and none at all."""
+    matrices = [box_fit(predicted, true)]
+    if method != "yaw":
+        matrices += [Placer(predicted, true)(np.eye(3), "moments"), np.eye(4)]
+    count = len(matrices)
+    return Placements(np.stack(matrices), np.full(count, UPRIGHT), np.zeros(count))
+
+
+def turned(matrix: Floats, true: SurfaceCloud, count: int) -> Placements:
+    """Of matrix (4, 4), `count` turns about the vertical through the truth's centroid, by 0 first. What is right
+    but for a near symmetry is right after one of them."""
     centre = moments(true.points)[0]
     rotations = yaw_rotations(full_turn(count))
-    return similarities(rotations, centre - rotations @ centre) @ matrix
+    matrices = similarities(rotations, centre - rotations @ centre) @ matrix
+    return Placements(matrices, np.full(count, UPRIGHT), np.zeros(count))
 
 
-def refined_turns(
-    turns: Placements, predicted: SurfaceCloud, true: SurfaceCloud, *, rigid: bool, iterations: int
+def second_search(
+    turns: Placements,
+    fixed: Placements,
+    predicted: SurfaceCloud,
+    true: SurfaceCloud,
+    *,
+    rigid: bool,
+    iterations: int,
 ) -> Placements:
-    """Turns that are the best of their neighbours, but not the first, after ICP; at most four."""
+    """After ICP: the best few of turns, full circle, that are better than their neighbours, but for the first; and
+    `fixed`."""
     cost = turns.cost
     lowest = (cost <= np.roll(cost, 1)) & (cost <= np.roll(cost, -1))
     lowest[0] = False
     chosen = np.flatnonzero(lowest)
-    chosen = chosen[np.argsort(cost[chosen], kind="stable")][:8]
-    return _refined(turns[chosen], predicted, true, TURNS, iterations, rigid)
+    chosen = chosen[np.argsort(cost[chosen], kind="stable")][: SECOND.keep[0] - len(fixed)]
+    starts = Placements.joined([turns[chosen], fixed])
+    return _refined(starts, predicted, true, SECOND, iterations, rigid)
 
 
 def polished(pair: Correspondence, matrix: Floats, edge: float, *, rigid: bool, iterations: int) -> Floats:

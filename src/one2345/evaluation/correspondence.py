@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,13 @@ class Correspondence:
         self.true_target_normals = thinned(true.normals, targets)
         self._predicted_tree = _tree(self.predicted_targets)
         self._true_tree = _tree(self.true_targets)
+
+    def thinned(self, queries: int) -> Correspondence:
+        """With fewer queries, of the same targets."""
+        fewer = copy.copy(self)
+        fewer.predicted = thinned(self.predicted, queries)
+        fewer.true, fewer.true_normals = thinned(self.true, queries), thinned(self.true_normals, queries)
+        return fewer
 
     def spacing(self, scale: float) -> float:
         """Mean distance between neighbouring targets of the cloud that has the wider, the prediction's scaled."""

@@ -10,8 +10,11 @@ from .surface import Floats
 # Distances beyond this many medians lose their vote.
 REACH = 3.0
 # Eigenvalues of the normal equations below this share of the largest belong to motions that the surface does
-# not resist (the turn of a sphere, a slide along a plane): no step is taken there.
-RESISTANCE = 1e-4
+# not resist (the turn of a ball, a slide along a plane): no step is taken there. Measured: at most 2e-4 for balls
+# and cylinders of facets, 3e-4 for a scanned plate, at least 8e-3 for other scans (experiments/alignment).
+RESISTANCE = 1e-3
+# Added to all eigenvalues, as a share of the largest.
+DAMPING = 1e-4
 # No single step is larger (radians, lengths per radius of gyration), and a placement that grows or shrinks by
 # more than this factor is on its way to nowhere.
 LARGEST_STEP = 0.3
@@ -104,7 +107,7 @@ def _damped_minimum_norm(normal: Floats, right: Floats) -> Floats:
     """Solutions (k, c) of normal (k, c, c) · step = right (k, c), without what the surface doesn't resist."""
     values, vectors = np.linalg.eigh(normal)
     largest = values[:, -1:]
-    gain = np.where(values > RESISTANCE * largest, 1 / (values + RESISTANCE * largest).clip(1e-300), 0)
+    gain = np.where(values > RESISTANCE * largest, 1 / (values + DAMPING * largest).clip(1e-300), 0)
     return (vectors @ (gain[..., None] * (vectors.transpose(0, 2, 1) @ right[..., None])))[..., 0]
 
 
