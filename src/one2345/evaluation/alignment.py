@@ -11,7 +11,7 @@ import numpy as np
 
 from one2345.errors import InputError
 
-from .alignment_choice import AMBIGUOUS, ambiguous_yaws, best_of, is_mirrored
+from .alignment_choice import AMBIGUOUS, ambiguous_yaws, best_of, is_mirrored, sure_excess
 from .alignment_result import Alignment, Method
 from .alignment_search import (
     axis_search,
@@ -31,8 +31,12 @@ __all__ = ["Aligner", "Alignment"]
 Criterion = Literal["chamfer", "inliers"]
 Icp = Literal["similarity", "rigid"]
 
-# Points of either cloud that are asked for their neighbour among all of the other.
+# Points of either cloud that are asked for their neighbour among all of the other: for what is recorded, to choose
+# between placements, for the turns of one, and for the check of the axes.
 QUERIES = 4096
+CHOICE_QUERIES = 2048
+TURN_QUERIES = 256
+AXIS_QUERIES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,25 +100,26 @@ class Aligner:
         if self.method == "none" or self.method == "centre_scale":
             matrix = np.eye(4) if self.method == "none" else box_fit(predicted, true)
             tried = axis_search(predicted, true)
-            tried = tried.with_cost(pair.thinned(512).match(tried.matrices).residual())
+            tried = tried.with_cost(pair.thinned(AXIS_QUERIES).match(tried.matrices).residual())
         else:
             tried = self._search(predicted, true)
-            tried = tried.with_cost(pair.match(tried.matrices).residual())
+            tried = tried.with_cost(pair.thinned(CHOICE_QUERIES).match(tried.matrices).residual())
             matrix, ambiguous = self._settle(tried[tried.attitude == UPRIGHT], pair, predicted, true)
         found = pair.match(matrix[None])
         before = found if self.method == "none" else pair.match(np.eye(4)[None])
-        proper, mirrored = tried[~tried.mirrored], tried[tried.mirrored]
-        residuals = float(proper.cost.min()), float(mirrored.cost.min())
+        residual = float(found.residual()[0])
+        proper = min(residual, float(tried.cost[~tried.mirrored].min()))
+        mirrored = float(tried.cost[tried.mirrored].min())
         size = float(scale_of(tried.matrices[[tried.cost.argmin()]])[0])
         return Alignment(
             method=self.method,
             matrix=matrix,
             residual_before=float(before.residual()[0]),
-            residual=float(found.residual()[0]),
+            residual=residual,
             inliers=float(found.inliers(self.threshold)[0]),
-            mirrored=is_mirrored(*residuals, pair.spacing(size)),
-            mirrored_residual=residuals[1],
-            proper_residual=residuals[0],
+            mirrored=is_mirrored(proper, mirrored, pair.spacing(size)),
+            mirrored_residual=mirrored,
+            proper_residual=proper,
             ambiguous_yaws=ambiguous,
         )
 
@@ -122,7 +127,7 @@ class Aligner:
         if self.method == "yaw":
             return brute_force_search(predicted, true, yaws=self.yaws, scales=self.scales)
         return refined_search(
-            predicted, true, yaws=self.yaws, scales=self.scales, rigid=self.icp == "rigid",
+            predicted, true, yaws=self.yaws, scales=self.scales, freedom=self.icp,
             iterations=self.iterations,
         )  # fmt: skip
 
@@ -130,24 +135,25 @@ class Aligner:
         self, upright: Placements, pair: Correspondence, predicted: SurfaceCloud, true: SurfaceCloud
     ) -> tuple[Floats, tuple[float, ...]]:
         """The placement (4, 4) that is kept, and the yaws that fit as well."""
-        turns = turned(upright.matrices[upright.cost.argmin()], true, self.yaws)
-        turns = turns.with_cost(pair.thinned(256).match(turns.matrices).residual())
-        turns = turns.with_cost(turns.cost + upright.cost.min() - turns.cost[0])
+        base = int(upright.cost.argmin())
+        turns = turned(upright.matrices[base], predicted, true, self.yaws)
+        around = pair.thinned(TURN_QUERIES).match(turns.matrices)
+        turns = turns.with_cost(around.residual())
         pool = [upright, unturned(predicted, true, self.method)]
         refining = self.method == "yaw_scale_icp"
-        rigid, iterations = self.icp == "rigid", self.iterations
+        free, iterations = self.icp, self.iterations
         if refining:
-            pool.append(second_search(turns, pool[1], predicted, true, rigid=rigid, iterations=iterations))
+            pool.append(second_search(turns, pool[1], predicted, true, freedom=free, iterations=iterations))
         matrices = Placements.joined(pool).matrices
-        found = pair.match(matrices)
-        residuals = found.residual()
+        found = pair.thinned(CHOICE_QUERIES).match(matrices)
         best = best_of(found, self.criterion, self.threshold, rotation_angle(matrices[:, :3, :3]))
         kept = matrices[best]
+        excess = sure_excess(found, best)
+        excess = np.concatenate([excess, sure_excess(around, 0) + excess[base]])
         yaws = yaw_of(np.concatenate([matrices, turns.matrices])[:, :3, :3])
-        limit = residuals[best] + AMBIGUOUS * true.edge
-        ambiguous = ambiguous_yaws(yaws, np.concatenate([residuals, turns.cost]), yaws[best], limit)
+        ambiguous = ambiguous_yaws(yaws, excess, yaws[best], AMBIGUOUS * true.edge)
         if refining:
-            last = polished(pair, kept, true.edge, rigid=rigid, iterations=iterations)
+            last = polished(pair, kept, true.edge, freedom=free, iterations=iterations)
             found = pair.match(last)
             kept = last[best_of(found, self.criterion, self.threshold, found.residual())]
         return kept, ambiguous

@@ -8,7 +8,8 @@ from .correspondence import Matches
 from .placements import SAME, Indices
 from .surface import Floats
 
-# Of the truth's longest edge: a yaw whose residual exceeds the best by no more is as good a yaw.
+# Of the truth's longest edge: a yaw is as good as the chosen one if its residual does not surely exceed that one's
+# by more.
 AMBIGUOUS = 0.001
 # A mirror image whose residual is below this share of the prediction's own ...
 MIRRORED = 0.8
@@ -29,17 +30,24 @@ def best_of(found: Matches, criterion: str, threshold: float, preference: Floats
     return int(left[preference[left].argmin()])
 
 
-def ambiguous_yaws(yaws: Floats, residuals: Floats, chosen: float, limit: float) -> tuple[float, ...]:
-    """Those of yaws (k,), degrees, whose residual (k,) is at most `limit`, better first, each farther than SAME
-    from `chosen` and from better ones. Rounded to tenths."""
+def ambiguous_yaws(yaws: Floats, excess: Floats, chosen: float, limit: float) -> tuple[float, ...]:
+    """Those of yaws (k,), degrees, whose excess (k,) is at most `limit`, better first, each farther than SAME from
+    `chosen` and from better ones. Rounded to tenths."""
     listed: list[float] = []
-    for index in np.argsort(residuals, kind="stable").tolist():
-        if residuals[index] > limit:
+    for index in np.argsort(excess, kind="stable").tolist():
+        if excess[index] > limit:
             break
         gaps = (abs((yaws[index] - other + 180) % 360 - 180) for other in (chosen, *listed))
         if all(gap > SAME[0] for gap in gaps):
             listed.append(float(yaws[index]))
     return tuple(round(yaw, 1) for yaw in listed)
+
+
+def sure_excess(found: Matches, reference: int) -> Floats:
+    """(k,) by how much the mean distances exceed that of the placement `reference`, less two standard errors of
+    the difference, point by point."""
+    difference = found.costs() - found.costs()[reference]
+    return difference.mean(1) - 2 * difference.std(1) / np.sqrt(difference.shape[1])
 
 
 def is_mirrored(proper: float, mirrored: float, spacing: float) -> bool:

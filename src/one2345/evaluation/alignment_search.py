@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .correspondence import Correspondence, similarities
-from .icp import refine
+from .icp import Freedom, refine
 from .placements import (
     ATTITUDES,
     UPRIGHT,
@@ -51,7 +51,7 @@ class Stage:
 
 # With a window that narrows: finds where a partial or littered prediction belongs.
 TIGHT = (
-    Stage(128, 4096, 0.25, 0.15, CAP, 1e-3, (12, 3, 3, 3)),
+    Stage(128, 4096, 0.25, 0.15, CAP, 1e-3, (12, 2, 2, 2)),
     Stage(512, 8192, 0.25, 0.05, CAP, 1e-3, (4, 1, 1, 1)),
     Stage(1024, 16384, 0.4, 0.01, CAP, 1e-4, (4, 1, 1, 1)),
 )
@@ -104,7 +104,7 @@ def refined_search(
     *,
     yaws: int,
     scales: Sequence[float],
-    rigid: bool,
+    freedom: Freedom,
     iterations: int,
 ) -> Placements:
     """The best few of each attitude after ICP from the best of `yaws` turns times `scales`, the size and place at
@@ -115,7 +115,7 @@ def refined_search(
         chosen = [part[apart(part.cost, n, _separation(yaws))] for part, n in zip(coarse, starts)]
         placements = Placements.joined(chosen)
         for stage in stages:
-            placements = _refined(placements, predicted, true, stage, iterations, rigid)
+            placements = _refined(placements, predicted, true, stage, iterations, freedom)
         found.append(placements)
     return Placements.joined(found)
 
@@ -129,13 +129,16 @@ def unturned(predicted: SurfaceCloud, true: SurfaceCloud, method: str) -> Placem
     return Placements(np.stack(matrices), np.full(count, UPRIGHT), np.zeros(count))
 
 
-def turned(matrix: Floats, true: SurfaceCloud, count: int) -> Placements:
-    """Of matrix (4, 4), `count` turns about the vertical through the truth's centroid, by 0 first. What is right
-    but for a near symmetry is right after one of them."""
+def turned(matrix: Floats, predicted: SurfaceCloud, true: SurfaceCloud, count: int) -> Placements:
+    """Of matrix (4, 4), `count` turns about the vertical through the truth's centroid, by 0 first, each shifted to
+    where it fits best. What is right but for a near symmetry is right after one of them."""
     centre = moments(true.points)[0]
     rotations = yaw_rotations(full_turn(count))
     matrices = similarities(rotations, centre - rotations @ centre) @ matrix
-    return Placements(matrices, np.full(count, UPRIGHT), np.zeros(count))
+    pair = Correspondence(predicted, true, queries=128, targets=4096)
+    window, cap = TIGHT[-1].window * true.edge, CAP * true.edge
+    matrices, cost = refine(pair, matrices, iterations=3, window=window, cap=cap, freedom="shift")
+    return Placements(matrices, np.full(count, UPRIGHT), cost)
 
 
 def second_search(
@@ -144,7 +147,7 @@ def second_search(
     predicted: SurfaceCloud,
     true: SurfaceCloud,
     *,
-    rigid: bool,
+    freedom: Freedom,
     iterations: int,
 ) -> Placements:
     """After ICP: the best few of turns, full circle, that are better than their neighbours, but for the first; and
@@ -155,15 +158,17 @@ def second_search(
     chosen = np.flatnonzero(lowest)
     chosen = chosen[np.argsort(cost[chosen], kind="stable")][: SECOND.keep[0] - len(fixed)]
     starts = Placements.joined([turns[chosen], fixed])
-    return _refined(starts, predicted, true, SECOND, iterations, rigid)
+    return _refined(starts, predicted, true, SECOND, iterations, freedom)
 
 
-def polished(pair: Correspondence, matrix: Floats, edge: float, *, rigid: bool, iterations: int) -> Floats:
+def polished(
+    pair: Correspondence, matrix: Floats, edge: float, *, freedom: Freedom, iterations: int
+) -> Floats:
     """(3, 4, 4): matrix (4, 4), and it after ICP with a narrow window and with none, on the points of `pair`."""
     found = [matrix[None]]
     for window, cap in ((TIGHT[-1].window * edge, CAP * edge), (np.inf, np.inf)):
         steps = round(POLISH * iterations)
-        found.append(refine(pair, matrix[None], iterations=steps, window=window, cap=cap, rigid=rigid)[0])
+        found.append(refine(pair, matrix[None], iterations=steps, window=window, cap=cap, freedom=freedom)[0])
     return np.concatenate(found)
 
 
@@ -173,7 +178,7 @@ def _refined(
     true: SurfaceCloud,
     stage: Stage,
     iterations: int,
-    rigid: bool,
+    freedom: Freedom,
 ) -> Placements:
     """Placements after one stage."""
     pair = Correspondence(predicted, true, queries=stage.queries, targets=stage.targets)
@@ -183,7 +188,7 @@ def _refined(
         iterations=math.ceil(stage.share * iterations),
         window=stage.window * true.edge,
         cap=stage.cap * true.edge,
-        rigid=rigid,
+        freedom=freedom,
         tolerance=stage.tolerance,
     )
     return distinct(Placements(matrices, placements.attitude, cost), pair.predicted, stage.keep)

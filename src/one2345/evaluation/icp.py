@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from .correspondence import Correspondence, Matches, moved, scale_of, similarities
 from .surface import Floats
 
+Freedom = Literal["similarity", "rigid", "shift"]
+# Of a turn (3), a shift (3) and growth.
+FREE = {"similarity": slice(0, 7), "rigid": slice(0, 6), "shift": slice(3, 6)}
 # Distances beyond this many medians lose their vote.
 REACH = 3.0
 # Eigenvalues of the normal equations below this share of the largest belong to motions that the surface does
@@ -28,13 +33,13 @@ def refine(
     iterations: int,
     window: float,
     cap: float,
-    rigid: bool = False,
+    freedom: Freedom = "similarity",
     tolerance: float = 1e-5,
 ) -> tuple[Floats, Floats]:
     """Placements (k, 4, 4), prediction → truth, brought closer by at most `iterations` steps: the best that
     each passed through and its residual (k,), the mean distance of both ways with distances cut off at `cap`.
 
-    A step is the similarity (rigid: the motion) that minimises the squared distances of matched points, both
+    A step is the similarity, motion (rigid) or shift that minimises the squared distances of matched points, both
     ways, to the truth's tangent planes (Chen and Medioni 1992), linearised, by a damped minimum-norm solution.
     Matches both ways keep it from shrinking the prediction; Tukey's weights leave out what has no counterpart:
     their radius is three medians of the better way, no less than `window`. A placement stops once its step
@@ -52,7 +57,7 @@ def refine(
         best[active[better]] = current[active[better]]
         if iteration == iterations:
             break
-        steps, size = _steps(pair, current[active], found, window, rigid)
+        steps, size = _steps(pair, current[active], found, window, freedom)
         current[active] = steps @ current[active]
         growth = np.abs(np.log(scale_of(current[active]) / scale_of(matrices[active])))
         active = active[(size > tolerance) & (growth < np.log(LARGEST_GROWTH))]
@@ -62,7 +67,7 @@ def refine(
 
 
 def _steps(
-    pair: Correspondence, matrices: Floats, found: Matches, window: float, rigid: bool
+    pair: Correspondence, matrices: Floats, found: Matches, window: float, freedom: Freedom
 ) -> tuple[Floats, Floats]:
     """(k, 4, 4) to be multiplied from the left, and their sizes (k,)."""
     forward = moved(pair.predicted, matrices)
@@ -80,15 +85,15 @@ def _steps(
     radius = np.sqrt(np.einsum("km,kmi,kmi->k", weights, x, x)).clip(1e-300)[:, None]
     x /= radius[..., None]
     gap = np.einsum("kmi,kmi->km", targets - points, normals) / radius
-    columns = [np.cross(x, normals), normals]
-    if not rigid:
-        columns.append(np.einsum("kmi,kmi->km", x, normals)[..., None])
-    jacobian = np.concatenate(columns, -1)
+    growing = np.einsum("kmi,kmi->km", x, normals)[..., None]
+    free = FREE[freedom]
+    jacobian = np.concatenate([np.cross(x, normals), normals, growing], -1)[..., free]
     weighted = (jacobian * weights[..., None]).transpose(0, 2, 1)
-    step = _damped_minimum_norm(weighted @ jacobian, (weighted @ gap[..., None])[..., 0])
+    step = np.zeros((len(matrices), 7))
+    step[:, free] = _damped_minimum_norm(weighted @ jacobian, (weighted @ gap[..., None])[..., 0])
     size = np.linalg.norm(step, axis=1)
     step *= np.minimum(1, LARGEST_STEP / size.clip(1e-300))[:, None]
-    growth = np.exp(step[:, 6]) if not rigid else np.ones(len(step))
+    growth = np.exp(step[:, 6])
     linear = growth[:, None, None] * _rotations(step[:, :3])
     offset = centre + radius * step[:, 3:6] - (linear @ centre[..., None])[..., 0]
     return similarities(linear, offset), size
