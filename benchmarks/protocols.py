@@ -99,8 +99,9 @@ def markdown(report: dict[str, Any]) -> str:
     """Median and worst over the objects, wall and CPU seconds."""
     lines = [
         "# Seconds per object and protocol", "",
-        "Prediction: all that is done for one prediction, alignment and pictures included. Truth: clouds, tree, grids and",
-        "pictures of one true mesh, for the first time and from what was kept. Median (largest) over the objects.", "",
+        "Prediction: all that is done for one prediction, alignment and pictures included. Truth: clouds, tree, grids",
+        "and pictures of one true mesh, for the first time and from what was kept. Median (largest) over the objects.",
+        "",
         "| protocol | objects | prediction, wall | prediction, CPU | truth cold, wall | truth kept, wall |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -118,7 +119,7 @@ def markdown(report: dict[str, Any]) -> str:
     opened = sorted({r["object"] for r in report["rows"] if r["occupancy_of_truth"] != "column scan"})
     lines += [
         "",
-        f"Predictions have {min(faces):,} to {max(faces):,} faces. Truths that are open: {', '.join(opened) or 'none'}.",
+        f"Predictions have {min(faces):,} to {max(faces):,} faces. Open truths: {', '.join(opened) or 'none'}.",
         f"{report['date']}; " + "; ".join(f"{k}: {v}" for k, v in report["machine"].items()),
     ]
     return "\n".join(lines) + "\n"

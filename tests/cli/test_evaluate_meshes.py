@@ -97,7 +97,7 @@ def test_frame_of_the_meshes(here):
 
 def test_several_protocols(here):
     main("meshes=ours", "evaluate.protocols=[one2345-strict,instantmesh]", "evaluate.pictures=false")
-    assert results("out/one2345-strict")["protocol"]["points"] == 3000
+    assert results("out/one2345-strict-changed")["protocol"]["points"] == 3000
     coarse = results("out/instantmesh")
     assert coarse["protocol"]["points"] == 16000
     assert coarse["rows"][0]["alignment"]["method"] == "centre_scale"
@@ -139,6 +139,11 @@ def test_a_network_is_measured_against_true_meshes(here):
         (["truth=truth", "meshes={a: ours, b: none}"], "meshes of b=none: no such folder"),
         (["truth=truth", "meshes=ours", "evaluate.frame=world"], "evaluate.frame=world: it takes truth"),
         (["truth=truth", "meshes=ours", "evaluate.frame=-1"], "evaluate.frame=-1"),
+        (["truth=truth", "meshes=ours", "evaluate.frame=true"], "evaluate.frame=True"),
+        (["truth=truth", "meshes=ours", "evaluate.objects=0"], "evaluate.objects=0: at least 1"),
+        (["truth=truth", "meshes={}"], "meshes is empty"),
+        (["truth=truth", "meshes={a: ours, a: truth}"], "the name 'a' stands twice"),
+        (["truth=truth", "evaluate.checkpoints={network: pretrained}"], "choose another"),
         (["truth=truth", "meshes=ours", "evaluate.protocols=[strict]"], "did you mean 'one2345-strict'"),
         (["truth=truth", "meshes=ours", "evaluate.collection=shapenet"], "it takes gso or null"),
         (["truth=truth", "meshes=ours", "evaluate.download=true"], "needs evaluate.collection=gso"),
@@ -214,3 +219,54 @@ def test_ckpt_is_measured_beside_meshes_only_when_it_is_asked_for(here):
     assert further == ["long"]
     with pytest.raises(InputError, match=r"evaluate\.checkpoints\.long=nowhere"):
         names("evaluate.checkpoints={long: nowhere}")
+
+
+def test_names_of_methods_may_be_what_papers_call_them(here):
+    main("meshes={One-2-3-45++: ours, 2dgs: truth, 'my net': truth}", "evaluate.sphere=false")
+    assert list(results()["predictors"]) == ["One-2-3-45++", "2dgs", "my net"]
+    assert results()["predictors"]["2dgs"]["n"] == 3
+
+
+def test_a_protocol_that_was_changed_says_so_and_quotes_nobody(here):
+    plain = ["scale=laptop", "truth=truth", "meshes=ours", "evaluate.hull=false", "evaluate.cache=cache"]
+    plain += ["protocol=syncdreamer", "evaluate.pictures=false"]
+    for out, change in (("plain", []), ("changed", ["protocol.occupancy.resolutions=[32]"])):
+        Path(out).mkdir()
+        evaluate.main(configure(evaluate.COMMAND, [*plain, f"out={out}", *change]))
+    assert results("plain")["protocol"]["name"] == "syncdreamer"
+    assert "quoted, not measured here" in (here / "plain" / "table.md").read_text()
+    assert results("changed")["protocol"]["name"] == "syncdreamer-changed"
+    assert "quoted, not measured here" not in (here / "changed" / "table.md").read_text()
+
+
+def test_a_turn_of_the_list_is_part_of_the_truths_frame(here):
+    """The list turns the truth; meshes in the file's coordinates turn with it."""
+    (here / "list.csv").write_text("id,yaw\na,37\nb,90\n")
+    main("meshes=ours", "evaluate.list=list.csv")
+    assert results()["predictors"]["meshes"]["metrics"]["iou_32"]["mean"] > 0.99
+
+
+def test_an_id_cannot_leave_the_folder(here, capsys):
+    for folder in ("truth", "ours"):
+        (here / folder / "manifest.csv").write_text("id,file\n../../escaped,a.glb\n")
+    (here / "ours" / "a.glb").write_bytes((here / "truth" / "a.glb").read_bytes())
+    assert execute(evaluate.COMMAND, ["scale=laptop", *QUICK, "truth=truth", "meshes=ours", "out=out"]) == 2
+    assert "can't name a folder" in capsys.readouterr().err
+    assert not list(here.glob("**/escaped*"))
+
+
+def test_hashes_follow_what_is_measured(here):
+    def provenance(*argv):
+        main("meshes=ours", *argv)
+        return results()["provenance"]
+
+    first = provenance()
+    assert provenance("device=cpu", "evaluate.cache=other", "evaluate.meshes=false") == first
+    assert provenance(f"truth={here / 'truth'}")["config hash"] == first["config hash"]
+    assert provenance("evaluate.frame=truth")["config hash"] != first["config hash"]
+    write_mesh(sphere(1.0, subdivisions=2), here / "ours" / "a.ply")
+    changed = provenance()
+    assert changed["meshes meshes"] != first["meshes meshes"]
+    assert changed["objects hash"] == first["objects hash"]
+    write_mesh(sphere(1.0, subdivisions=2), here / "truth" / "a.glb")
+    assert provenance()["objects hash"] != first["objects hash"]

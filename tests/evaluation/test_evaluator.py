@@ -338,3 +338,51 @@ def test_stored_truth_knows_its_thickness(records, true_mesh):
     """Estimated from a grid and the density of points; beside it the mesh's own, by divergence."""
     estimated = RecordTruth(records[0]).thickness()
     assert estimated == pytest.approx(MeshTruth(true_mesh, id="x").thickness(), rel=0.06)
+
+
+def test_an_empty_mesh_and_one_that_cannot_be_written_lose_nothing(records, true_mesh, tmp_path):
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "blocked").write_text("a file where the folder should be")
+    empty = type(true_mesh)(np.zeros((3, 3)), np.zeros((0, 3), np.int64))
+    summary = run(
+        {"empty": lambda c: Prediction(mesh=empty), "blocked": lambda c: Prediction(mesh=true_mesh)},
+        records[:1], tmp_path,
+    )  # fmt: skip
+    assert "no faces" in summary.of("empty")[0].failure
+    assert summary.of("blocked")[0].scores["iou_32"] > 0.9
+    assert "mesh not kept" in summary.of("blocked")[0].note
+
+
+def test_picture_means_over_fewer_objects_say_so(records, true_mesh, tmp_path):
+    bare = replace(true_mesh, colours=None)
+    meshes = {records[0].id: true_mesh, records[1].id: bare}
+    run({"a": lambda c: Prediction(mesh=meshes[c.id])}, records, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert table.count("(n=1)") == 2  # PSNR and SSIM
+    assert "(n=1)" in (tmp_path / "table.tex").read_text()
+
+
+def test_prepared_data_say_where_pictures_are_compared(records, true_mesh, tmp_path):
+    from one2345.evaluation import CameraRings
+
+    rings = CameraRings(rings=({"elevation": 10, "count": 3},), size=48)
+    run({"a": lambda c: Prediction(mesh=true_mesh)}, records[:1], tmp_path, replace(PROTOCOL, cameras=rings))
+    conventions = json.loads((tmp_path / "results.json").read_text())["conventions"]
+    assert conventions["Pictures"] == "psnr, ssim at the target views of the data"
+    assert "world frame of prepared data" in conventions["Prediction's frame"]
+
+
+def test_a_failing_protocol_does_not_hide_the_others(records, true_mesh, tmp_path):
+    """One protocol in which nothing is measured, beside one that works."""
+    cases = [Case("x", lambda: MeshTruth(true_mesh, id="x"))]
+    tiny = replace(COARSE, name="nothing", alignment=Aligner(), thresholds=(1e-300,), chamfer=("squared",))
+    huge = true_mesh.transformed(np.diag([1e200, 1e200, 1e200, 1.0]))
+    predictors = {
+        "a": lambda c: Prediction(mesh=true_mesh, frame="truth"),
+        "b": lambda c: Prediction(mesh=huge),
+    }
+    with np.errstate(all="ignore"):
+        summaries = evaluate(predictors, cases, tmp_path, [tiny, COARSE], mesh_format=None, pictures=False)
+    assert [s.protocol.name for s in summaries] == ["nothing", "coarse"]
+    assert summaries[0].of("b")[0].failure is not None
+    assert json.loads((tmp_path / "nothing" / "results.json").read_text())["predictors"]["b"]["n"] == 0

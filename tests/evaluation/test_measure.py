@@ -210,3 +210,24 @@ def test_surface_samples_are_uniform_by_area():
     assert np.array_equal(cloud.points, again.points)
     other = sample_surface(mesh, 60_000, seed=0, object_id="box", of="true surface")
     assert not np.array_equal(cloud.points, other.points)
+
+
+def test_faces_without_area_do_not_move_the_frame():
+    """A degenerate face far away is no part of the object, on either side."""
+    cube = box([0.5, 0.5, 0.5])
+    spiked = Mesh(np.concatenate([cube.vertices, [[9.0, 9, 9]]]), np.concatenate([cube.faces, [[0, 8, 8]]]))
+    for mesh, truth in ((spiked, spiked), (cube, spiked), (spiked, cube)):
+        found = scores(mesh, truth)
+        assert found.scores["iou_64"] == 1.0
+        assert found.facts["size"] == pytest.approx(1.0)
+    boxed = scores(spiked, cube, replace(STRICT, alignment=Aligner(method="centre_scale")))
+    assert boxed.scores["iou_64"] > 0.99
+
+
+def test_alignment_finds_what_the_cameras_of_the_points_do_not_see():
+    from tests.evaluation.test_protocol import visible
+
+    protocol = replace(STRICT, visible=visible(), alignment=Aligner(method="centre_scale"))
+    found = scores(sphere(30.0, (200, 0, 0)), sphere(0.5), protocol, frame=1.0)
+    assert found.scores["chamfer"] < 0.01
+    assert found.unaligned == {}

@@ -78,8 +78,9 @@ def test_quoted_rows_name_protocols_that_exist():
 def test_the_hash_is_that_of_the_numbers():
     protocol = load("one2345-strict")
     assert replace(protocol, source="other words").hash == protocol.hash
+    assert replace(protocol, edge=1, thin=0.04).hash == protocol.hash
     for change in (
-        {"points": 99_999}, {"seed": 1}, {"thresholds": (0.01,)}, {"edge": 2.0}, {"directions": "sum"},
+        {"points": 99_999}, {"seed": 1}, {"thresholds": (0.01,)}, {"edge": 1.1}, {"directions": "sum"},
         {"occupancy": OccupancyGrid(resolutions=(64,))}, {"alignment": replace(protocol.alignment, method="yaw")},
     ):  # fmt: skip
         assert replace(protocol, **change).hash != protocol.hash, change
@@ -96,6 +97,11 @@ def test_the_hash_is_that_of_the_numbers():
         ({"chamfer": ("cubed",)}, "protocol.chamfer"),
         ({"pictures": ("fid",)}, "protocol.pictures"),
         ({"bootstrap": -1}, "protocol.bootstrap"),
+        ({"edge": 2.0}, "half_edge is 0.6: the cube must hold the object"),
+        (
+            {"chamfer": (), "thresholds": (), "occupancy": None, "normals": False, "pictures": ()},
+            "nothing to measure",
+        ),
     ],
 )
 def test_senseless_protocols_are_refused(changes, message):

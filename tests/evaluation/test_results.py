@@ -144,3 +144,23 @@ def test_a_page_of_many_objects_shows_some(summary, tmp_path):
     assert shown[:16] == list(ids[:16])
     assert shown[-16:] == list(ids[-16:])
     assert "64 of 200" in (tmp_path / "r.html").read_text()
+
+
+def test_hostile_names_and_reasons_stay_text(summary):
+    nasty = "x\n50%_of \\input{y} <img onerror=1> | [b]"
+    rows = tuple(replace(r, failure=nasty) if r.failure else r for r in summary.rows)
+    text = latex(replace(summary, rows=rows))
+    for line in text[: text.index(r"\begin{table}")].splitlines():
+        assert line.startswith("%")
+    named = replace(
+        summary, predictors=("<img>", "theirs", "hull"),
+        rows=tuple(replace(r, predictor="<img>") if r.predictor == "ours & co" else r for r in rows),
+    )  # fmt: skip
+    table = [line for line in markdown(named).splitlines() if line.startswith("|")]
+    assert not any("<img>" in line for line in table)
+    assert all(not line or line[0] in "-|#*>" or line[0].isalpha() for line in markdown(named).splitlines())
+
+
+def test_values_that_differ_by_rounding_are_one_bar():
+    text = histogram([0.1, 0.1 + 1e-17, 0.1 + 2e-17, 0.1], title="x")
+    assert text.startswith("<svg")

@@ -31,8 +31,9 @@ def test_interval_does_not_depend_on_the_size_of_the_pieces(monkeypatch):
 
 
 def test_few_values():
-    assert bootstrap_interval(np.array([0.25]), resamplings=10) == (0.25, 0.25)
-    assert all(np.isnan(bootstrap_interval(np.array([0.25]), resamplings=0)))
+    assert bootstrap_interval(np.array([0.25, 0.25]), resamplings=10) == (0.25, 0.25)
+    assert all(np.isnan(bootstrap_interval(np.array([0.25]), resamplings=10)))
+    assert all(np.isnan(bootstrap_interval(np.array([0.25, 0.5]), resamplings=0)))
     assert describe({}) is None
 
 

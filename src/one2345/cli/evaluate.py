@@ -4,6 +4,7 @@ Writes results.json, tables (CSV, Markdown, LaTeX), a figure, the meshes that we
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from one2345.cli.checks import check_data, check_folder_writable, check_inputs, 
 from one2345.cli.compose import group_node, groups
 from one2345.cli.devices import check_device
 from one2345.cli.processes import process_group
-from one2345.cli.provenance import code_version, config_hash
+from one2345.cli.provenance import code_version, config_hash, file_hash, libraries
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
@@ -39,6 +40,15 @@ def check(config: Mapping[str, Any]) -> None:
             "nothing to measure: give ckpt=PATH, meshes=DIR, evaluate.hull=true or evaluate.sphere=true"
         )
     check_frame(settings.get("frame"))
+    if settings.get("objects") is not None and settings["objects"] < 1:
+        raise InputError(f"evaluate.objects={settings['objects']}: at least 1, or null for all")
+    if "network" in (settings.get("checkpoints") or {}):
+        raise InputError(
+            "evaluate.checkpoints: `network` is the name of the one that ckpt= gives; choose another"
+        )
+    for key, given in (("meshes", config["meshes"]), ("evaluate.checkpoints", settings.get("checkpoints"))):
+        if given is not None and not given:
+            raise InputError(f"{key} is empty; give {{name: PATH, ...}}")
     check_device(config["device"])
     if config["truth"] is None:
         check_data(config)
@@ -68,7 +78,8 @@ def _check_truth(config: Mapping[str, Any]) -> None:
 
 def check_frame(frame: Any) -> None:
     """`evaluate.frame`: null, `truth`, or a length."""
-    if frame is None or frame == "truth" or (isinstance(frame, int | float) and frame > 0):
+    number = isinstance(frame, int | float) and not isinstance(frame, bool)
+    if frame is None or frame == "truth" or (number and 0 < frame < float("inf")):
         return
     raise InputError(
         f"evaluate.frame={frame}: it takes truth (coordinates of the truth's file), a positive number (the truth's "
@@ -159,7 +170,7 @@ def main(config: Mapping[str, Any]) -> Any:
     out, settings, device = Path(config["run"]["dir"]), config["evaluate"], pick_device(config["device"])
     with process_group() as shared:
         models = {name: load_reconstructor(path)[0] for name, path in checkpoints(config).items()}
-        protocols = [build(node, allow_any=True) for node in protocol_nodes(config)]
+        protocols = [named(build(node, allow_any=True)) for node in protocol_nodes(config)]
         appearance = _appearance(config, protocols)
         inputs = inputs_to_use(config)
         if config["truth"] is None:
@@ -167,7 +178,7 @@ def main(config: Mapping[str, Any]) -> Any:
         else:
             views = bool(models) or bool(settings.get("hull", True))
             objects = true_meshes(config, inputs, views=views, shared=shared)
-        found, notes = mesh_folders(
+        found, notes, digests = mesh_folders(
             folders(config), objects.cases, up=config["meshes_up"], frame=settings.get("frame")
         )
         render = RenderSettings() if settings.get("render") else None
@@ -185,7 +196,7 @@ def main(config: Mapping[str, Any]) -> Any:
             appearance=appearance,
             title=_title(config),
             details={},
-            provenance=_provenance(config, appearance),
+            provenance={**_provenance(config, appearance), **digests},
             notes=notes,
             device=device if models else None,
             shared=shared,
@@ -197,6 +208,15 @@ def main(config: Mapping[str, Any]) -> Any:
     return summaries
 
 
+def named(protocol: Any) -> Any:
+    """A protocol as it is called: one that is not what its file says says so, since its numbers do not compare."""
+    known = groups()["protocol"]
+    if protocol.name not in known:
+        return protocol
+    shipped = build(group_node("protocol", protocol.name), allow_any=True)
+    return protocol if protocol.hash == shipped.hash else replace(protocol, name=f"{protocol.name}-changed")
+
+
 def _appearance(config: Mapping[str, Any], protocols: Any) -> Any:
     """The picture metrics that any of the protocols asks for, loaded; None where none does."""
     wanted = [m for m in config["appearance"]["metrics"] if any(m in p.pictures for p in protocols)]
@@ -206,9 +226,12 @@ def _appearance(config: Mapping[str, Any], protocols: Any) -> Any:
 
 
 def _provenance(config: Mapping[str, Any], appearance: Any) -> dict[str, Any]:
+    from one2345.checkpoints import find_checkpoint
+
     facts: dict[str, Any] = {"code": code_version(), "config hash": config_hash(config)}
-    facts |= {f"checkpoint {name}": path for name, path in checkpoints(config).items()}
-    facts |= {f"meshes {name}": path for name, path in folders(config).items()}
+    for name, path in checkpoints(config).items():
+        facts[f"checkpoint {name}"] = f"{path} ({file_hash(find_checkpoint(path))})"
+    facts["libraries"] = libraries()
     return facts | ({"appearance": appearance.facts()} if appearance is not None else {})
 
 

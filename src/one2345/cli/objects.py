@@ -49,12 +49,17 @@ def prepared_objects(
         facts |= {"list": wanted.name, "list hash": wanted.hash}
         missing = wanted.missing(r.id for r in records)
         records = [r for r in records if r.id in wanted]
-    records = records[: settings.get("objects")]
+    there = {record.id: record for record in records}
+    ids = sorted([*there, *missing])[: settings.get("objects")]
+    records = [there[id] for id in ids if id in there]
     for record in records:
         record.check()  # a damaged file is the user's to mend, not a method's failure
-    cases = [Case.of_record(record) for record in records]
-    cases += [_absent(id, f"{module.root} has no such object") for id in missing]
-    digests = [(r.id, str(r.provenance.get("sha256") or r.recipe)) for r in records]
+    cases = [
+        Case.of_record(there[id]) if id in there else _absent(id, f"{module.root} has no such object")
+        for id in ids
+    ]
+    made_from = ("fingerprint", "sha256", "source")
+    digests = [(r.id, str([r.recipe, *(r.provenance.get(k) for k in made_from)])) for r in records]
     facts |= {"data": str(module.root), "objects hash": objects_hash(digests)}
     return Objects(cases, data, facts)
 
@@ -66,8 +71,9 @@ def true_meshes(
     settings = config["evaluate"]
     with first_then_others(shared):
         source = _open_truth(config)
-    ids = sorted([*source.ids(), *source.missing])[: settings.get("objects")]
-    there = [id for id in ids if id not in source.missing]
+    failed = getattr(source, "failed", {})
+    ids = sorted({*source.ids(), *source.missing, *failed})[: settings.get("objects")]
+    there = [id for id in ids if id in set(source.ids())]
     data: dict[str, ReconstructionDataModule] = {}
     quarantined: dict[str, str] = {}
     if views:
@@ -79,9 +85,9 @@ def true_meshes(
         data = {name: _module(config, source, node, shown) for name, node in inputs.items()}
     cache = None if settings.get("cache") is None else ArrayCache(settings["cache"])
     cases = [
-        _absent(id, f"{config['truth']} has no mesh of it")
-        if id in source.missing
-        else _true_mesh(source, id, cache, data, quarantined)
+        _true_mesh(source, id, cache, data, quarantined)
+        if id in there
+        else _absent(id, failed.get(id, f"{config['truth']} has no mesh of it"))
         for id in ids
     ]
     facts: dict[str, Any] = {
@@ -137,7 +143,8 @@ def _true_mesh(
     quarantined: Mapping[str, str],
 ) -> Case:
     def read() -> MeshTruth:
-        return MeshTruth(source.mesh(id), id=id, cache=cache)
+        turn = None if source.list is None else source.list[id].turn
+        return MeshTruth(source.mesh(id), id=id, cache=cache, turn=turn)
 
     if id in quarantined:
         return Case(id, read, unprepared=f"no views could be made: {quarantined[id]}")

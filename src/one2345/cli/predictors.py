@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from one2345.cli.objects import Objects
+from one2345.cli.provenance import objects_hash
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.progress import Progress
 from one2345.data.sources import FolderSource, open_meshes
@@ -120,10 +121,12 @@ def baselines(data: Mapping[str, ReconstructionDataModule], settings: Mapping[st
 
 def mesh_folders(
     folders: Mapping[str, Any], cases: Sequence[Case], *, up: str, frame: Any
-) -> tuple[Methods, list[str]]:
-    """The meshes of every folder (name → path), paired with `cases` by id; and what has no counterpart, in words."""
+) -> tuple[Methods, list[str], dict[str, str]]:
+    """The meshes of every folder (name → path), paired with `cases` by id; what has no counterpart, in words; and
+    facts for results.json."""
     predictors: dict[str, Predictor] = {}
     notes: list[str] = []
+    facts: dict[str, str] = {}
     wanted = {case.id for case in cases}
     for name, path in folders.items():
         source = open_meshes(path, up=up)  # type: ignore[arg-type]
@@ -138,7 +141,9 @@ def mesh_folders(
         if extra := ids - wanted:
             notes.append(f"{name}: {path} has {len(extra)} meshes that are not on the list: {_few(extra)}.")
         predictors[name] = MeshFolder(source, frame)
-    return (predictors, {}), notes
+        digest = objects_hash((id, source.fingerprint(id)) for id in sorted(ids & wanted))
+        facts[f"meshes {name}"] = f"{path} ({digest})"
+    return (predictors, {}), notes, facts
 
 
 def measure(

@@ -7,6 +7,8 @@ word with a meaning is `null`, which unsets the key (a file of that name is `./n
 
 import re
 
+from one2345.errors import InputError
+
 # One list for all commands. A key matches whole; deeper keys of a listed one do not.
 TEXT_KEYS = frozenset(
     {
@@ -45,7 +47,7 @@ MAPPING_KEYS = frozenset({"meshes", "evaluate.checkpoints"})
 _OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 _BACKSLASHES_THEN_QUOTE = re.compile(r"(\\*)('|\Z)")
 _BACKSLASHES_THEN_DOLLAR = re.compile(r"(\\*)\$\{")
-_ENTRY = re.compile(r"(?:^|,)\s*([A-Za-z_][\w-]*)\s*:\s*")
+_ENTRY = re.compile(r"""(?:^|,)\s*("[^"]*"|'[^']*'|[^,:{}"']+?)\s*:\s*""")
 
 
 def quote(text: str) -> str:
@@ -73,7 +75,7 @@ def _quote_one(argument: str, multirun: bool) -> str:
         return argument
     head, key, value = f"{match['prefix']}{match['key']}=", match["key"], match["value"]
     if key in MAPPING_KEYS and value.startswith("{") and value.endswith("}"):
-        return head + _quote_mapping(value[1:-1])
+        return head + _quote_mapping(key, value[1:-1])
     if key not in TEXT_KEYS | MAPPING_KEYS or value == "null":
         return argument
     if multirun and value.startswith("[") and value.endswith("]"):
@@ -81,11 +83,21 @@ def _quote_one(argument: str, multirun: bool) -> str:
     return head + quote(value)
 
 
-def _quote_mapping(inner: str) -> str:
+def _quote_mapping(key: str, inner: str) -> str:
     entries = list(_ENTRY.finditer(inner))
+    names = [_bare(e[1]) for e in entries]
+    if inner.strip() and (not entries or entries[0].start() > 0):
+        raise InputError(f"{key}={{{inner}}}: expected {{name: folder, ...}}")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise InputError(f"{key}={{{inner}}}: the name {twice[0]!r} stands twice")
     ends = [e.start() for e in entries[1:]] + [len(inner)]
-    pairs = [f"{e[1]}: {quote(_bare(inner[e.end() : end].strip()))}" for e, end in zip(entries, ends)]
-    return "{" + ", ".join(pairs) + "}"
+    values = [_bare(inner[e.end() : end].strip()) for e, end in zip(entries, ends)]
+    return "{" + ", ".join(f"{_escaped(n)}: {quote(v)}" for n, v in zip(names, values)) + "}"
+
+
+def _escaped(name: str) -> str:
+    """A key of a mapping; Hydra's grammar has no quotes there."""
+    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", name)
 
 
 def _split(inner: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from one2345.build import build
 from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs
-from one2345.cli.evaluate import as_in_use
+from one2345.cli.evaluate import as_in_use, named
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
@@ -85,7 +85,7 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
     from one2345.checkpoints import find_checkpoint, load_weights
     from one2345.cli.objects import prepared_objects
     from one2345.cli.predictors import baselines, measure, networks
-    from one2345.cli.provenance import code_version, config_hash
+    from one2345.cli.provenance import code_version, config_hash, libraries
     from one2345.evaluation import print_table
 
     folder = Path(config["run"]["dir"])
@@ -96,7 +96,7 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
         load_weights(module.model, checkpoint)
     out, settings, device = folder / "evaluation", config["evaluate"], trainer.strategy.root_device
     objects = prepared_objects(config, {"held out": inputs_in_use(config)})
-    protocol = build(config["protocol"], allow_any=True)
+    protocol = named(build(config["protocol"], allow_any=True))
     appearance = build({**config["appearance"], "metrics": list(protocol.pictures)}, allow_any=True).load()
     (summary,) = measure(
         objects,
@@ -119,6 +119,7 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
         provenance={
             "code": code_version(),
             "config hash": config_hash(config),
+            "libraries": libraries(),
             "appearance": appearance.facts(),
         },
         device=device,

@@ -25,8 +25,8 @@ class GsoSource(FolderSource):
     would be y up; GLB files are y up by definition. `up` overrides both.
 
     download: first have the models in `root` that are asked for by ids or list, or all 1,030, from the server
-    `url` (see `download_models`); workers: so many at a time. partial goes on without those that fail. The
-    rest is as in `FolderSource`.
+    `url` (see `download_models`); workers: so many at a time. partial goes on without those that fail (`failed`:
+    id → reason). The rest is as in `FolderSource`.
 
     Raises InputError as `FolderSource` and `download_models` do.
     """
@@ -53,6 +53,7 @@ class GsoSource(FolderSource):
         workers: int = 4,
         patience: Patience | None = None,
     ) -> None:
+        self.failed: dict[str, str] = {}
         chosen = list if isinstance(list, ObjectList | None) else load_object_list(list)
         if download:
             collection = replace(GSO, url=url)
@@ -69,6 +70,7 @@ class GsoSource(FolderSource):
                 workers=workers,
                 patience=patience,
             )
+            self.failed = dict(summary.failed)
             log.log(logging.WARNING if summary.failed else logging.INFO, "%s", summary)
             if summary.failed and not partial:
                 id, reason = next(iter(summary.failed.items()))

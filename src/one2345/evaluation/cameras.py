@@ -30,6 +30,8 @@ class CameraRings:
     fov: float = 49.134342
 
     def __post_init__(self) -> None:
+        for name in ("distance", "fov"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         for index, ring in enumerate(self.rings):
             if set(ring) != {"elevation", "count"}:
                 raise InputError(f"rings[{index}]: give elevation and count, found {sorted(ring)}")
@@ -68,7 +70,7 @@ class VisibleSurface:
     """
 
     cameras: CameraRings
-    depth: Sequence[float] = (0.0, float("inf"))
+    depth: Sequence[float] = (0.0, 1e6)
     depth_range: Sequence[float] | None = None
     voxel: float = 0.0
 

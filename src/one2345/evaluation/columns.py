@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .statistics import Statistic
 from .summary import Summary
 
 NAMES = {
@@ -30,7 +31,9 @@ def column_title(column: str, more_is_better: bool) -> str:
 
 
 def number(column: str, value: float, *, signed: bool = False) -> str:
-    """Digits that fit the column."""
+    """Digits that fit the column; a dash for NaN."""
+    if value != value:
+        return "–"
     digits = 2 if column.startswith("psnr") else 5 if column == "chamfer_squared" else 4
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
@@ -41,8 +44,13 @@ def count(summary: Summary, name: str) -> str:
     return str(total) if solved == total else f"{solved} of {total}"
 
 
+def of_fewer(summary: Summary, name: str, stat: Statistic) -> str:
+    """` (n=1)` where a column's mean is over fewer objects than the method solved."""
+    return "" if stat.n == len(summary.of(name)) - len(summary.failed(name)) else f" (n={stat.n})"
+
+
 def winners(summary: Summary) -> dict[str, str]:
-    """Column → best shown method by mean over the objects that all of them solved."""
+    """Column → best shown method by mean over the objects that all of them solved, of those with all of its values."""
     names, common, result = summary.shown(), summary.common(), dict[str, str]()
     for column, more in summary.protocol.metrics.items():
         stats = {name: summary.mean(name, column, common) for name in names}
@@ -85,4 +93,4 @@ def caveats(summary: Summary) -> list[str]:
             + ", ".join(thin)
         )
     lines += [f"{column}: not computed: {why}" for column, why in summary.not_computed.items()]
-    return lines
+    return [" ".join(line.split()) for line in lines]

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from one2345.errors import InputError
+from one2345.geometry import Mesh
 from one2345.meshing import write_mesh
+from one2345.views import check_id
 
 from . import shares
 from .appearance import LoadedAppearance
@@ -70,8 +72,8 @@ def evaluate(
 
     best_of: name → predictors that stand for one method at several settings, the baselines; tables show the one
     that is best by the protocol's leading column, named. details: facts for the report's head. provenance: facts
-    for results.json. notes: lines to stand beside every table. pictures: draw the report's. progress: called
-    with (objects done, of how many, what).
+    for results.json. notes: lines to stand beside every table. pictures: draw those of the (first) report.
+    progress: called with (objects done, of how many, what).
 
     A predictor that fails on an object (see `prediction.FAILURES`), or an object whose truth cannot be read, is
     recorded with its reason, and counted in every table. shared: share the objects out over the processes of
@@ -112,14 +114,14 @@ def evaluate(
             provenance=dict(provenance or {}),
             not_computed=_not_computed(protocol, appearance, rows),
             notes=tuple(notes),
+            prepared=any(case.measured_by_record for case in cases),
         )
         summaries.append(summary)
         folder = out if len(protocols) == 1 else out / folder_name(protocol.name)
         write_results(summary, folder)
         shown = [o.pictures for o in ordered if o.pictures is not None]
         write_report(summary, shown, folder / "report.html", title=title, details=details or {})
-    for summary in summaries:
-        _check_outcome(summary, out)
+    _check_outcome(summaries, out)
     return summaries
 
 
@@ -143,6 +145,8 @@ def check_request(
         unknown = sorted(set(members) - set(predictors))
         if unknown or not members or (name in predictors and tuple(members) != (name,)):
             raise InputError(f"best_of group {name!r} needs predictors as members, not {list(members)}")
+    for case in cases:
+        check_id(case.id)
     folders = [folder_name(name) for name in predictors]
     if len(set(folders)) != len(folders):
         raise InputError(f"predictor names need different folder names: {list(predictors)}")
@@ -171,6 +175,7 @@ def _on_object(
     except FAILURES as error:
         reason = f"the truth cannot be used: {_reason(error)}"
         log.warning("%s: %s", case.id, reason)
+        case.close()
         lost = tuple(Row(case.id, name, {}, failure=reason) for name in predictors)
         return [
             _Outcome(i, case.id, lost, {"failure": reason}, float("nan"), None) for i in range(len(protocols))
@@ -185,15 +190,17 @@ def _on_object(
             for of_protocol in rows:
                 of_protocol.append(Row(case.id, name, {}, failure=failure, seconds=seconds))
             continue
-        if mesh_format is not None:
-            write_mesh(prediction.mesh, out / "meshes" / folder_name(name) / f"{case.id}.{mesh_format}")
+        note = prediction.note
+        if mesh_format is not None and not prediction.mesh.is_empty:
+            path = out / "meshes" / folder_name(name) / f"{case.id}.{mesh_format}"
+            note = "; ".join(x for x in (note, _written(prediction.mesh, path)) if x)
         inputs = prediction.inputs if inputs is None else inputs
         for index, protocol in enumerate(protocols):
             row, measured = _measure(name, prediction, truth, protocol, appearance, device)
             rows[index].append(
-                replace(row, seconds=seconds, peak_mb=_larger(peak.mb, row.peak_mb), note=prediction.note)
+                replace(row, seconds=seconds, peak_mb=_larger(peak.mb, row.peak_mb), note=note)
             )
-            if measured is not None and portrait is not None:
+            if measured is not None and portrait is not None and index == 0:
                 strips[index][name] = _strips(measured, truth, protocol, portrait)
     if inputs is None and case.record is not None and portrait is not None:
         source = case.record.source_indices()
@@ -201,7 +208,7 @@ def _on_object(
     outcomes: list[_Outcome] = []
     for index in range(len(protocols)):
         shown = None
-        if portrait is not None:
+        if portrait is not None and index == 0:
             shown = ObjectPictures(
                 id=case.id,
                 inputs=None if inputs is None else strip(inputs, count=8),
@@ -228,6 +235,16 @@ def _predict(name: str, predictor: Predictor, case: Case) -> tuple[Prediction | 
     return prediction, None, seconds if prediction.seconds is None else prediction.seconds
 
 
+def _written(mesh: Mesh, path: Path) -> str:
+    """Write the mesh; an empty text, or why it could not be kept: no reason to lose what was measured."""
+    try:
+        write_mesh(mesh, path)
+    except (OSError, InputError) as error:
+        log.warning("%s: the mesh is not kept: %s", path, error)
+        return f"mesh not kept: {error}"
+    return ""
+
+
 def _measure(
     name: str,
     prediction: Prediction,
@@ -252,7 +269,8 @@ def _measure(
         log.debug("traceback", exc_info=error)
         return Row(truth.id, name, {}, failure=reason, measure_seconds=time.perf_counter() - start), None
     seconds = time.perf_counter() - start
-    bad = [column for column, value in scores.items() if not np.isfinite(value)]
+    every = [*scores.items(), *measured.unaligned.items()]
+    bad = sorted({column for column, value in every if not np.isfinite(value)})
     if bad:
         reason = f"not finite: {', '.join(bad)}"
         return Row(truth.id, name, {}, failure=reason, measure_seconds=seconds), None
@@ -307,16 +325,16 @@ def _not_computed(
     return reasons
 
 
-def _check_outcome(summary: Summary, out: Path) -> None:
+def _check_outcome(summaries: Sequence[Summary], out: Path) -> None:
     """A run in which the method itself never worked is no result."""
-    baselines = {member for members in summary.groups.values() for member in members}
-    methods = [p for p in summary.predictors if p not in baselines] or list(summary.predictors)
-    rows = [row for row in summary.rows if row.predictor in methods]
+    baselines = {member for members in summaries[0].groups.values() for member in members}
+    methods = [p for p in summaries[0].predictors if p not in baselines] or list(summaries[0].predictors)
+    rows = [row for summary in summaries for row in summary.rows if row.predictor in methods]
     if all(row.failure is not None for row in rows):
         first = rows[0]
         raise InputError(
             f"{', '.join(methods)} failed on every object; the first, {first.object}: {first.failure} "
-            f"(all reasons: {out / 'objects.csv'})"
+            f"(all reasons: {out})"
         )
 
 
@@ -331,4 +349,5 @@ def _larger(a: float | None, b: float | None) -> float | None:
 
 def folder_name(name: str) -> str:
     """A folder name for a predictor or a protocol."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name) or "_"
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return "_" * max(1, len(plain)) if set(plain) <= {"."} else plain

@@ -59,7 +59,14 @@ def histogram(
 ) -> str:
     """Counts of values in equal bins, the ends of the range written below."""
     array = np.asarray(values, np.float64)
-    counts, edges = np.histogram(array, bins=min(bins, max(1, len(array))))
+    low, high = float(array.min()), float(array.max())
+    room = max(
+        (high - low) / 2, 1e-6 * max(abs(low), abs(high), 1e-6)
+    )  # values that differ by rounding are one bar
+    middle = (low + high) / 2
+    counts, edges = np.histogram(
+        array, bins=min(bins, max(1, len(array))), range=(middle - room, middle + room)
+    )
     top, room = max(1, int(counts.max())), height - 34
     step = width / len(counts)
     parts = [_text(0, 11, title, weight=600)]

@@ -70,6 +70,23 @@ def _steps(
     pair: Correspondence, matrices: Floats, found: Matches, window: float, freedom: Freedom
 ) -> tuple[Floats, Floats]:
     """(k, 4, 4) to be multiplied from the left, and their sizes (k,)."""
+    normal, right, centre, radius = normal_equations(pair, matrices, found, window)
+    free = FREE[freedom]
+    step = np.zeros_like(right)
+    step[:, free] = _damped_minimum_norm(normal[:, free, free], right[:, free])
+    size = np.linalg.norm(step, axis=1)
+    step *= np.minimum(1, LARGEST_STEP / size.clip(1e-300))[:, None]
+    linear = np.exp(step[:, 6])[:, None, None] * _rotations(step[:, :3])
+    offset = centre + radius * step[:, 3:6] - (linear @ centre[..., None])[..., 0]
+    return similarities(linear, offset), size
+
+
+def normal_equations(
+    pair: Correspondence, matrices: Floats, found: Matches, window: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Of the least squares for a turn (3), a shift (3) and growth: the matrices (k, 7, 7) and right sides (k, 7),
+    with lengths as shares of the radius of gyration, which makes the three comparable. Besides the centre (k, 3)
+    of turn and growth, and that radius (k, 1)."""
     forward = moved(pair.predicted, matrices)
     backward = moved(pair.predicted_targets[found.backward_index], matrices)
     points = np.concatenate([forward, backward], 1)
@@ -81,22 +98,13 @@ def _steps(
     weights = _weights(found, window)
     centre = np.einsum("km,kmi->ki", weights, points)
     x = points - centre[:, None]
-    # The radius of gyration makes turns, shifts and growth comparable.
     radius = np.sqrt(np.einsum("km,kmi,kmi->k", weights, x, x)).clip(1e-300)[:, None]
     x /= radius[..., None]
     gap = np.einsum("kmi,kmi->km", targets - points, normals) / radius
     growing = np.einsum("kmi,kmi->km", x, normals)[..., None]
-    free = FREE[freedom]
-    jacobian = np.concatenate([np.cross(x, normals), normals, growing], -1)[..., free]
+    jacobian = np.concatenate([np.cross(x, normals), normals, growing], -1)
     weighted = (jacobian * weights[..., None]).transpose(0, 2, 1)
-    step = np.zeros((len(matrices), 7))
-    step[:, free] = _damped_minimum_norm(weighted @ jacobian, (weighted @ gap[..., None])[..., 0])
-    size = np.linalg.norm(step, axis=1)
-    step *= np.minimum(1, LARGEST_STEP / size.clip(1e-300))[:, None]
-    growth = np.exp(step[:, 6])
-    linear = growth[:, None, None] * _rotations(step[:, :3])
-    offset = centre + radius * step[:, 3:6] - (linear @ centre[..., None])[..., 0]
-    return similarities(linear, offset), size
+    return weighted @ jacobian, (weighted @ gap[..., None])[..., 0], centre, radius
 
 
 def _weights(found: Matches, window: float) -> Floats:

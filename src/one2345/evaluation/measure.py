@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -64,11 +64,18 @@ def measure(
     shape = shape.transformed(to_world)
     size = float(np.ptp(shape.mesh.bounds, axis=0).max()) / OBJECT_EDGE
     true = truth.cloud(protocol)
-    cloud = _cloud(shape.mesh, truth.id, protocol)
-    alignment = protocol.alignment(cloud, true)
+    by_area = replace(
+        protocol, visible=None
+    )  # what cameras see of a mesh that is not in place aligns nothing
+    sampled = _cloud(shape.mesh, truth.id, by_area)
+    cloud = (
+        sampled if protocol.visible is None or protocol.aligned else _cloud(shape.mesh, truth.id, protocol)
+    )
+    alignment = protocol.alignment(sampled, truth.cloud(by_area))
     unaligned: Scores = {}
     if protocol.aligned:
-        unaligned = _geometry(shape, cloud, true, truth, protocol, device)[0]
+        if protocol.visible is None:
+            unaligned = _geometry(shape, cloud, true, truth, protocol, device)[0]
         units = np.diag([protocol.scale] * 3 + [1.0])
         shape = shape.transformed(np.linalg.inv(units) @ alignment.matrix @ units)
         if protocol.visible is None:

@@ -7,14 +7,15 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from one2345.geometry import OBJECT_EDGE, Box, Mesh, normalise_transform
+from one2345.geometry import OBJECT_EDGE, Box, Mesh
 from one2345.objects.mesh_object import MeshObject
+from one2345.paths import PACKAGE
 from one2345.views import PosedViews
 
 from .array_cache import ArrayCache
@@ -27,24 +28,34 @@ from .surface import SurfaceCloud
 from .topology import mesh_facts
 from .truth import Floats, Grids
 
-RULES = 1
-"""Raised whenever the same mesh and protocol would give other arrays, so that what was kept is told from new."""
+
+@cache
+def code_digest() -> str:
+    """Of the sources that turn a mesh into clouds and grids: what other code kept is made again."""
+    digest = hashlib.blake2b(digest_size=8)
+    for room in ("geometry", "objects", "evaluation"):
+        for file in sorted((PACKAGE / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 class MeshTruth:
     """The object of one mesh (z up, any units): outward faces, enclosed components left out.
 
-    cache: where clouds and grids are kept, by the content of mesh and rule; None keeps nothing on disk.
+    turn: the (4, 4) map that was applied to the file's coordinates before (a list's yaw). cache: where clouds and
+    grids are kept, by the content of mesh, rule and code; None keeps nothing on disk.
     Raises InputError for a mesh without faces or extent.
     """
 
-    def __init__(self, mesh: Mesh, *, id: str, cache: ArrayCache | None = None) -> None:
+    def __init__(
+        self, mesh: Mesh, *, id: str, cache: ArrayCache | None = None, turn: Floats | None = None
+    ) -> None:
         self.id = id
         self._cache = cache
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `facts` tells how far the mesh can be trusted
             self.item = MeshObject(mesh, id=id, normalise=True)
-        self.to_world: Floats = normalise_transform(mesh)
+        self.to_world: Floats = self.item.to_world @ (np.eye(4) if turn is None else turn)
         self._clouds: dict[str, SurfaceCloud] = {}
         self._seen: tuple[CameraRings | None, PosedViews | None] = (None, None)
 
@@ -97,7 +108,8 @@ class MeshTruth:
         return portrait_of_mesh(self.item)
 
     def views(self, protocol: EvaluationProtocol) -> PosedViews | None:
-        if protocol.cameras is None:
+        mesh = self.item.mesh
+        if protocol.cameras is None or (mesh.colours is None and mesh.texture is None):
             return None
         if protocol.cameras != self._seen[0]:
             self._seen = (protocol.cameras, self._views(protocol.cameras))
@@ -116,7 +128,11 @@ class MeshTruth:
     def _thickness(self) -> float:
         report, mesh = self.item.report, self.item.mesh
         box = Box(half_edge=0.6 * OBJECT_EDGE, resolution=64)
-        volume = mesh.volume() if report.closed else self._grid(box).mean() * (2 * box.half_edge) ** 3
+        volume = (
+            mesh.volume()
+            if report.closed and report.consistent
+            else self._grid(box).mean() * (2 * box.half_edge) ** 3
+        )
         return float(2 * abs(volume) / mesh.areas().sum() / OBJECT_EDGE)
 
     def thickness(self) -> float:
@@ -127,6 +143,7 @@ class MeshTruth:
         report = self.item.report
         return {
             "watertight": mesh_facts(self.item.mesh).watertight,
+            "content": self.content,
             "labels": report.label_quality,
             "reasons": list(report.reasons),
             "enclosed components left out": report.dropped_enclosed,
@@ -139,5 +156,5 @@ class MeshTruth:
     ) -> dict[str, NDArray[Any]]:
         if self._cache is None:
             return make()
-        text = json.dumps({"rules": RULES, "content": self.content, **rule}, sort_keys=True)
+        text = json.dumps({"code": code_digest(), "content": self.content, **rule}, sort_keys=True)
         return self._cache.get(hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), make)

@@ -29,6 +29,7 @@ class OccupancyGrid:
     half_edge: float = 0.6
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "half_edge", float(self.half_edge))
         object.__setattr__(self, "resolutions", tuple(int(r) for r in self.resolutions))
         if not self.resolutions or min(self.resolutions) < 2:
             raise InputError(
@@ -80,10 +81,21 @@ class EvaluationProtocol:
     def __post_init__(self) -> None:
         for name in ("unknown", "chamfer", "pictures"):
             object.__setattr__(self, name, tuple(str(x) for x in getattr(self, name)))
+        for name in ("edge", "thin"):  # 1 and 1.0 are one protocol
+            object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "thresholds", tuple(float(t) for t in self.thresholds))
         self._check()
 
     def _check(self) -> None:
+        if not self.metrics:
+            raise InputError(
+                "protocol has nothing to measure: no chamfer, thresholds, occupancy, normals or pictures"
+            )
+        if self.occupancy is not None and 2 * self.occupancy.half_edge < self.edge:
+            raise InputError(
+                f"protocol.occupancy.half_edge is {self.occupancy.half_edge}: the cube must hold the object, whose "
+                f"longest edge is {self.edge:g}"
+            )
         if not self.edge > 0:
             raise InputError(f"protocol.edge is {self.edge}, expected a positive length")
         if self.points < 1:
@@ -139,13 +151,13 @@ class EvaluationProtocol:
         numbers = {k: v for k, v in self.as_dict().items() if k not in ("source", "unknown")}
         return hashlib.blake2b(json.dumps(numbers, sort_keys=True).encode(), digest_size=5).hexdigest()
 
-    def conventions(self) -> dict[str, str]:
-        """What a table must say beside its numbers."""
+    def conventions(self, *, prepared: bool = False) -> dict[str, str]:
+        """What a table must say beside its numbers. prepared: the truths are prepared data, not meshes."""
         sampled = f"{self.points:,}, uniform by area"
         facts = {
             "Protocol": f"{self.name} v{self.version} ({self.hash})",
             "Unit": f"the truth's longest edge is {self.edge:g}",
-            "Prediction's frame": _FRAME_TEXTS[self.prediction],
+            "Prediction's frame": _FRAME_TEXTS["prepared" if prepared else self.prediction],
             "Alignment": self.alignment.describe(),
             "Points": sampled if self.visible is None else self.visible.describe(),
             "Seed": str(self.seed),
@@ -159,13 +171,15 @@ class EvaluationProtocol:
             grids = ", ".join(f"{r}³" for r in self.resolutions)
             facts["IoU"] = f"{grids} cell centres over a cube of edge {2 * self.occupancy.half_edge:g}"
         if self.pictures:
-            where = "target views of the data" if self.cameras is None else self.cameras.describe()
+            cameras = None if prepared else self.cameras
+            where = "the target views of the data" if cameras is None else cameras.describe()
             facts["Pictures"] = f"{', '.join(self.pictures)} at {where}"
         return facts
 
 
 _FRAME_TEXTS = {
     "truth": "that of the truth's file: one transform, the truth's, for both",
+    "prepared": "the world frame of prepared data: object centred, longest edge 0.8",
     "canonical": "the protocol's: object centred, longest edge as stated",
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from one2345.files import write_atomic
 
-from .columns import caveats, column_title, count, number, winners
+from .columns import caveats, column_title, count, number, of_fewer, winners
 from .figures import histogram, interval_figure
 from .quoted import as_html, quoted_blocks
 from .summary import Row, Summary
@@ -50,7 +50,7 @@ def write_report(
     """The page: facts, means with intervals, comparisons, distributions, cases, and every object's pictures."""
     style = files(__package__ or "").joinpath("report.css").read_text("utf-8")
     flat = {k: str(v) for k, v in summary.provenance.items() if isinstance(v, str | int | float)}
-    facts = {**summary.protocol.conventions(), "Objects": str(len(summary.objects)), **flat, **details}
+    facts = {**summary.conventions(), "Objects": str(len(summary.objects)), **flat, **details}
     body = [f"<h1>{escape(title)}</h1>", _facts(facts), _source(summary), _notes(summary)]
     body += [
         '<h2>Means <span class="soft">with 95 % interval, median, and mean over objects that are not thin</span></h2>',
@@ -148,7 +148,7 @@ def _means(summary: Summary, *, every: bool = False) -> str:
             )
             median = f"median {number(column, stat.median)}"
             small = "".join(f"<small>{text}</small>" for text in (interval, median, solid) if text)
-            cells.append(f"<td{mark}>{number(column, stat.mean)}{small}</td>")
+            cells.append(f"<td{mark}>{number(column, stat.mean)}{of_fewer(summary, name, stat)}{small}</td>")
         rows = [row for row in summary.of(name) if row.failure is None]
         closed = sum(bool(row.facts.get("watertight")) for row in rows)
         floaters = sum(int(row.facts.get("floaters", 0)) for row in rows)

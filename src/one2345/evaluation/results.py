@@ -9,7 +9,7 @@ from pathlib import Path
 
 from one2345.files import write_atomic
 
-from .columns import caveats, column_title, count, number, winners
+from .columns import caveats, column_title, count, number, of_fewer, winners
 from .figures import interval_figure, standalone
 from .quoted import as_markdown, quoted_blocks
 from .summary import Summary
@@ -88,6 +88,7 @@ def markdown(summary: Summary) -> str:
                 continue
             mean = number(column, stat.mean)
             mean = f"**{mean}**" if best.get(column) == name else mean
+            mean += of_fewer(summary, name, stat)
             interval = (
                 f" [{number(column, stat.low)}, {number(column, stat.high)}]" if stat.low == stat.low else ""
             )
@@ -145,12 +146,13 @@ def latex(summary: Summary) -> str:
         for column in columns:
             stat = summary.statistic(name, column)
             text = "--" if stat is None else number(column, stat.mean)
-            cells.append(rf"\textbf{{{text}}}" if best.get(column) == name else text)
+            text = rf"\textbf{{{text}}}" if best.get(column) == name else text
+            cells.append(text if stat is None else text + of_fewer(summary, name, stat))
         body.append(" & ".join(cells) + r" \\")
     protocol = summary.protocol
     caption = (
         f"Mean over objects by protocol {protocol.name} version {protocol.version} ({protocol.hash}); "
-        f"alignment: {protocol.alignment.describe()}; {protocol.points} points, seed {protocol.seed}."
+        f"alignment: {protocol.alignment.describe()}; points: {summary.conventions()['Points']}; seed {protocol.seed}."
     )
     return "\n".join(
         [
@@ -174,11 +176,12 @@ def latex(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> dict[str, str]:
     flat = {k: str(v) for k, v in summary.provenance.items() if isinstance(v, str | int | float)}
-    return {**summary.protocol.conventions(), "Objects": str(len(summary.objects)), **flat}
+    facts = {**summary.conventions(), "Objects": str(len(summary.objects)), **flat}
+    return {key: " ".join(value.split()) for key, value in facts.items()}
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 
 
 _TEX = {

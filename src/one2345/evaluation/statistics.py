@@ -90,10 +90,11 @@ def paired(
 def bootstrap_interval(values: Floats, *, resamplings: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """Percentile interval (2.5 %, 97.5 %) of the mean of values (n,) (Efron and Tibshirani 1993, chapter 13).
 
-    The same for the same values in the same order. (mean, mean) for one value, NaN without resamplings.
+    The same for the same values in the same order. NaN for fewer than two values, which say nothing of their
+    spread, and without resamplings.
     """
     n = len(values)
-    if resamplings < 1 or n < 1:
+    if resamplings < 1 or n < 2:
         return float("nan"), float("nan")
     rng = numpy_rng(seed, "bootstrap", n)
     step = max(1, _CHUNK // n)

@@ -44,7 +44,7 @@ class Summary:
     method at several settings). best: name → the member that is best by the protocol's leading column over
     all objects, failures counted as the worst. truths: object → what is known of its truth; thickness: object →
     2·volume/area over the longest edge. provenance: what the numbers came from. not_computed: column → why.
-    notes: lines to stand beside every table.
+    notes: lines to stand beside every table. prepared: the truths are prepared data, not meshes.
     """
 
     protocol: EvaluationProtocol
@@ -58,9 +58,14 @@ class Summary:
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     not_computed: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    prepared: bool = False
     _statistics: dict[tuple[str, str, bool], Statistic | None] = field(
         default_factory=dict[tuple[str, str, bool], "Statistic | None"], repr=False, compare=False
     )
+
+    def conventions(self) -> dict[str, str]:
+        """What a table must say beside its numbers."""
+        return self.protocol.conventions(prepared=self.prepared)
 
     def of(self, predictor: str) -> list[Row]:
         """Rows of one predictor in object order; a group's name stands for its best member."""
@@ -96,10 +101,10 @@ class Summary:
         return self._statistics[key]
 
     def mean(self, predictor: str, column: str, objects: Sequence[str]) -> float | None:
-        """Over those of `objects` that have `column`, or None."""
-        wanted = set(objects)
-        values = [v for o, v in sorted(self.values(predictor, column).items()) if o in wanted]
-        return float(np.mean(values)) if values else None
+        """Over `objects`; None unless all of them have `column`."""
+        found = self.values(predictor, column)
+        values = [found[o] for o in sorted(objects) if o in found]
+        return float(np.mean(values)) if values and len(values) == len(objects) else None
 
     def paired(self, predictor: str, reference: str, column: str) -> Paired | None:
         """`predictor` minus `reference` on the objects that both solved."""
@@ -159,7 +164,7 @@ class Summary:
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "protocol": {**protocol.as_dict(), "hash": protocol.hash},
-            "conventions": protocol.conventions(),
+            "conventions": self.conventions(),
             "provenance": dict(self.provenance),
             "objects": list(self.objects),
             "thin": self.thin(),

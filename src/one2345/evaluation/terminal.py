@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .columns import caveats, column_title, count, number, winners
+from .columns import caveats, column_title, count, number, of_fewer, winners
 from .summary import Summary
 
 
@@ -26,7 +26,10 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
         cells: list[Text] = []
         for name in names:
             stat = summary.statistic(name, column)
-            text = "-" if stat is None else f"{number(column, stat.mean)} ({number(column, stat.median)})"
+            text = "-"
+            if stat is not None:
+                fewer = of_fewer(summary, name, stat)
+                text = f"{number(column, stat.mean)}{fewer} ({number(column, stat.median)})"
             cells.append(Text(text, "bold green" if best.get(column) == name else ""))
         table.add_row(column_title(column, better[column]), *cells)
     seconds = [np.mean([row.seconds for row in summary.of(name)]) for name in names]

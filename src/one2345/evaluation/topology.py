@@ -90,12 +90,14 @@ class Solid:
         if not known.balanced:
             kept, dropped, turned = solid(mesh)
             return Solid(kept, Connectivity.of(kept), dropped, turned)
+        if len(known.kept) < len(mesh.faces):  # faces without area would still count for the bounding box
+            mesh = replace(mesh, faces=mesh.faces[known.kept])
+            known = Connectivity(np.arange(len(mesh.faces)), known.welded)
         component, count = known.labels
         inverted = (_volumes(mesh, known) < 0)[component]
         if count == 1 and not inverted.any():
             return Solid(mesh, known, 0, 0)
-        faces = mesh.faces[known.kept]
-        faces = np.where(inverted[:, None], faces[:, ::-1], faces)
+        faces = np.where(inverted[:, None], mesh.faces[:, ::-1], mesh.faces)
         enclosed = find_enclosed(replace(mesh, faces=faces), component, count)[component]
         if not (inverted.any() or enclosed.any()):
             return Solid(mesh, known, 0, 0)

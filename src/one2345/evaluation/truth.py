@@ -60,12 +60,13 @@ class Truth(Protocol):
 
 
 class RecordTruth:
-    """Truth of a prepared object: its stored samples and target views (its source views where it has none)."""
+    """Truth of a prepared object: its stored samples and target views."""
 
     def __init__(self, record: ObjectRecord) -> None:
         self.record = record
         self.id = record.id
         self._clouds: dict[str, SurfaceCloud] = {}
+        self._seen: dict[tuple[str, ...], PosedViews | None] = {}
 
     @cached_property
     def _samples(self) -> Samples:
@@ -120,21 +121,21 @@ class RecordTruth:
         return {r: self._samples.occupancy[r].numpy() for r in protocol.resolutions}
 
     def views(self, protocol: EvaluationProtocol) -> PosedViews | None:
-        return self._views
+        return self._views("target")
 
     def portrait(self) -> Portrait | None:
-        if self._views is None:
-            return None
-        return portrait_of_views(self._views)
+        views = self._views("target") or self._views(*self.record.sources)
+        return None if views is None else portrait_of_views(views)
 
-    @cached_property
-    def _views(self) -> PosedViews | None:
-        record = self.record
-        chosen = record.indices("target") or record.source_indices()
-        if not chosen:
-            return None
-        views = record.views(chosen, depth=record.has_depth, normals=record.has_normals)
-        return views[by_azimuth(views.cameras)]
+    def _views(self, *roles: str) -> PosedViews | None:
+        if roles not in self._seen:
+            record = self.record
+            chosen = record.indices(*roles)
+            views = (
+                record.views(chosen, depth=record.has_depth, normals=record.has_normals) if chosen else None
+            )
+            self._seen[roles] = None if views is None else views[by_azimuth(views.cameras)]
+        return self._seen[roles]
 
     @cached_property
     def _thickness(self) -> float:

@@ -35,7 +35,8 @@ class MeshObject:
 
     Faces are turned outwards and enclosed components dropped first (sealed cavities are inside); `report`
     tells what was done. Warns (MeshWarning) unless the labels are exact. repair: False takes the mesh as it
-    stands, without a word on its quality: to be drawn. Raises InputError for a mesh without faces or extent.
+    stands, without a word on its quality: to be drawn. `to_world` is the (4, 4) map that was applied.
+    Raises InputError for a mesh without faces or extent.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class MeshObject:
         if kept.is_empty or not np.ptp(kept.bounds, axis=0).max() > 0:
             raise InputError(f"{id}: the mesh has no extent")
         self.id = id
-        self.mesh = kept.transformed(normalise_transform(kept)) if normalise else kept
+        self.to_world: NDArray[np.float64] = normalise_transform(kept) if normalise else np.eye(4)
+        self.mesh = kept.transformed(self.to_world) if normalise else kept
         self.shading = shading
         self.antialias = antialias
         self.backend = make_backend(self.mesh, backend)
