@@ -57,7 +57,7 @@ def test_train_refuses_in_one_line(argv, words, here, capsys):
     ("command", "argv", "words"),
     [
         (EVALUATE, ["ckpt=missing.ckpt"], ["ckpt=missing.ckpt", "no such"]),
-        (EVALUATE, ["ckpt=null"], ["ckpt is not given"]),
+        (EVALUATE, ["ckpt=null", "evaluate.hull=false", "evaluate.sphere=false"], ["nothing to measure"]),
         (EVALUATE, ["evaluate.inputs=[exat]"], ["'exat'", "'exact'"]),
         (EVALUATE, ["experiment=sdf_base"], ["experiment"]),
         (PREPARE, ["source=shapes"], ["out is not given"]),
