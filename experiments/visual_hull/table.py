@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+FACTS = ("code", "config hash", "objects hash", "list", "list hash", "views")
 COLUMNS = ("iou_64", "iou_128", "chamfer", "f_0.01", "f_0.05", "normal_consistency")
 
 
@@ -25,7 +26,8 @@ def main(runs: dict[str, Path], out: Path) -> None:
         ]
         count = f"{found['n']} of {found['of']}"
         print(f"| {name} | {count} | {best.removeprefix('visual hull ')}³ | " + " | ".join(cells) + " |")
-        kept[name] = {k: document[k] for k in ("protocol", "provenance", "thin", "best_of", "predictors")}
+        kept[name] = {k: document[k] for k in ("protocol", "thin", "best_of", "predictors")}
+        kept[name]["provenance"] = {k: v for k, v in document["provenance"].items() if k in FACTS}
     out.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -93,6 +93,9 @@ def test_frame_of_the_meshes(here):
     assert results()["predictors"]["meshes"]["metrics"]["iou_32"]["mean"] < 0.5
     main("meshes=canonical", "evaluate.frame=2")
     assert results()["predictors"]["meshes"]["metrics"]["iou_32"]["mean"] > 0.999
+    main("meshes={a: canonical, b: ours}", "evaluate.frame={a: 2, b: truth}")
+    for name in ("a", "b"):
+        assert results()["predictors"][name]["metrics"]["iou_32"]["mean"] > 0.999
 
 
 def test_several_protocols(here):
@@ -137,10 +140,16 @@ def test_a_network_is_measured_against_true_meshes(here):
         (["truth=nowhere", "meshes=ours"], "truth=nowhere: no such folder"),
         (["truth=truth", "meshes=our"], "meshes=our: no such folder; did you mean 'ours'"),
         (["truth=truth", "meshes={a: ours, b: none}"], "meshes of b=none: no such folder"),
-        (["truth=truth", "meshes=ours", "evaluate.frame=world"], "evaluate.frame=world: it takes truth"),
-        (["truth=truth", "meshes=ours", "evaluate.frame=-1"], "evaluate.frame=-1"),
-        (["truth=truth", "meshes=ours", "evaluate.frame=true"], "evaluate.frame=True"),
-        (["truth=truth", "meshes=ours", "evaluate.objects=0"], "evaluate.objects=0: at least 1"),
+        (
+            ["truth=truth", "meshes=ours", "evaluate.frame=world"],
+            "evaluate.frame of meshes is world; it takes truth",
+        ),
+        (["truth=truth", "meshes=ours", "evaluate.frame=-1"], "evaluate.frame of meshes is -1"),
+        (["truth=truth", "meshes=ours", "evaluate.frame=true"], "evaluate.frame of meshes is True"),
+        (["truth=truth", "meshes={a: ours}", "evaluate.frame={b: 2}"], "evaluate.frame: meshes= has no 'b'"),
+        (["truth=truth", "meshes=ours", "meshes_up=x"], "meshes_up of meshes is x"),
+        (["truth=truth", "meshes=ours", "evaluate.objects=2.5"], "evaluate.objects=2.5: a whole number"),
+        (["truth=truth", "meshes=ours", "evaluate.objects=0"], "evaluate.objects=0: a whole number"),
         (["truth=truth", "meshes={}"], "meshes is empty"),
         (["truth=truth", "meshes={a: ours, a: truth}"], "the name 'a' stands twice"),
         (["truth=truth", "evaluate.checkpoints={network: pretrained}"], "choose another"),
@@ -193,7 +202,8 @@ def test_two_processes_with_uneven_shares_write_what_one_writes(here):
     assert len(documents[0]["objects"]) == 5
     assert json.dumps(documents[0]) == json.dumps(documents[1])
     assert (here / "one" / "table.md").read_bytes() == (here / "two" / "table.md").read_bytes()
-    assert len(list((here / "two" / "meshes" / "meshes").iterdir())) == 4
+    assert len(list((here / "two" / "meshes" / "bounding_sphere").iterdir())) == 5
+    assert not (here / "two" / "meshes" / "meshes").exists()  # the user has them already
 
 
 def test_listed_objects_that_are_not_there_count(here):

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from tests.evaluation.meshes import affine, box, sphere
 
-from one2345.evaluation.alignment_choice import ambiguous_yaws, best_of, is_mirrored
-from one2345.evaluation.alignment_search import axis_search
+from one2345.evaluation.alignment_choice import ambiguous_yaws, best_of, is_mirrored, sure_excess
+from one2345.evaluation.alignment_search import axis_search, unturned
 from one2345.evaluation.correspondence import (
     Correspondence,
     Matches,
@@ -158,10 +158,22 @@ def test_placing_by_moments_and_boxes():
     for by in ("moments", "box"):
         assert place(identity, by) == pytest.approx(affine(0.5, 0, (-1.5, 0, 0)), abs=1e-9)
     assert place(identity, "box", 1.1)[:3, :3] == pytest.approx(0.55 * identity, abs=1e-9)
+    quarter = place(yaw_rotations(np.array(90.0)), "moments")
+    assert (quarter @ [3.2, 0, 0, 1])[:3] == pytest.approx([0.1, 0, 0], abs=1e-4)
+    assert (quarter @ [4.2, 0, 0, 1])[:3] == pytest.approx([0.1, 0.5, 0], abs=1e-4)
     # At 45 degrees the box of the brick is 1.6 / sqrt(2) long.
     turned = place(yaw_rotations(np.array([45.0])), "box")
     assert scale_of(turned) == pytest.approx([0.5 / (1.6 / np.sqrt(2))], rel=0.01)
     assert (turned[0] @ [3.2, 0, 0, 1])[:3] == pytest.approx([0.1, 0, 0], abs=0.01)
+
+
+def test_three_placements_do_not_turn():
+    """Boxes, moments, and where it is: for a brick the first two are one."""
+    true = cloud(box([0.5, 0.3, 0.2]))
+    found = unturned(true.transformed(affine(2, 0, (3, 0, 0))), true, "yaw_scale_icp").matrices
+    assert found[:2] == pytest.approx(np.stack([affine(0.5, 0, (-1.5, 0, 0))] * 2), abs=2e-3)
+    assert np.array_equal(found[2], np.eye(4))
+    assert len(unturned(true, true, "yaw")) == 1
 
 
 def test_the_axes_come_back():
@@ -226,6 +238,13 @@ def test_inliers_come_before_distances():
     assert best_of(found, "inliers", 0.3, np.zeros(2)) == 1
     assert best_of(found, "inliers", 0.1, np.zeros(2)) == 0
     assert best_of(found, "inliers", 0.7, np.ones(2)) == 0  # equally many
+
+
+def test_the_excess_is_that_which_is_sure():
+    """A constant one is sure; of one that is 0 and 0.2 by turns, 1000 times, two standard errors are not."""
+    found = matches([np.zeros(500), np.full(500, 0.3), np.where(np.arange(500) % 2, 0.2, 0.0)])
+    assert sure_excess(found, 0) == pytest.approx([0, 0.3, 0.1 - 2 * 0.1 / np.sqrt(1000)])
+    assert sure_excess(found, 1) == pytest.approx([-0.3, 0, -0.2 - 2 * 0.1 / np.sqrt(1000)])
 
 
 def test_ambiguous_yaws_are_other_ones():

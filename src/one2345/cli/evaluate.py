@@ -39,9 +39,16 @@ def check(config: Mapping[str, Any]) -> None:
         raise InputError(
             "nothing to measure: give ckpt=PATH, meshes=DIR, evaluate.hull=true or evaluate.sphere=true"
         )
-    check_frame(settings.get("frame"))
-    if settings.get("objects") is not None and settings["objects"] < 1:
-        raise InputError(f"evaluate.objects={settings['objects']}: at least 1, or null for all")
+    for name, frame in per_folder(config, "evaluate.frame", settings.get("frame")).items():
+        check_frame(frame, f"evaluate.frame of {name}")
+    for name, up in per_folder(config, "meshes_up", config["meshes_up"]).items():
+        if up not in ("auto", "y", "z"):
+            raise InputError(f"meshes_up of {name} is {up}; it takes auto, y or z")
+    if config["truth_up"] not in ("auto", "y", "z"):
+        raise InputError(f"truth_up={config['truth_up']}; it takes auto, y or z")
+    count = settings.get("objects")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise InputError(f"evaluate.objects={count}: a whole number from 1 on, or null for all")
     if "network" in (settings.get("checkpoints") or {}):
         raise InputError(
             "evaluate.checkpoints: `network` is the name of the one that ckpt= gives; choose another"
@@ -76,13 +83,25 @@ def _check_truth(config: Mapping[str, Any]) -> None:
         existing_path("truth", config["truth"], folder=True)
 
 
-def check_frame(frame: Any) -> None:
-    """`evaluate.frame`: null, `truth`, or a length."""
+def per_folder(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A setting of `meshes=` for every folder by name: one value for all, or a mapping from names."""
+    names = list(folders(config))
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names, value)
+    if unknown := sorted(set(map(str, value)) - set(names)):
+        raise InputError(f"{key}: meshes= has no {unknown[0]!r}{did_you_mean(unknown[0], names)}")
+    if missing := [name for name in names if name not in value]:
+        raise InputError(f"{key}: nothing is said of {missing[0]!r}")
+    return {str(name): of_one for name, of_one in value.items()}
+
+
+def check_frame(frame: Any, key: str) -> None:
+    """A frame: null, `truth`, or a length."""
     number = isinstance(frame, int | float) and not isinstance(frame, bool)
     if frame is None or frame == "truth" or (number and 0 < frame < float("inf")):
         return
     raise InputError(
-        f"evaluate.frame={frame}: it takes truth (coordinates of the truth's file), a positive number (the truth's "
+        f"{key} is {frame}; it takes truth (coordinates of the truth's file), a positive number (the truth's "
         "longest edge in the meshes' frame) or null (as the protocol says)"
     )
 
@@ -179,7 +198,11 @@ def main(config: Mapping[str, Any]) -> Any:
             views = bool(models) or bool(settings.get("hull", True))
             objects = true_meshes(config, inputs, views=views, shared=shared)
         found, notes, digests = mesh_folders(
-            folders(config), objects.cases, up=config["meshes_up"], frame=settings.get("frame")
+            folders(config),
+            objects.cases,
+            up=per_folder(config, "meshes_up", config["meshes_up"]),
+            frame=per_folder(config, "evaluate.frame", settings.get("frame")),
+            whole=settings.get("objects") is None,
         )
         render = RenderSettings() if settings.get("render") else None
         extractor = build(config["extractor"], allow_any=True)

@@ -99,11 +99,11 @@ def true_meshes(
     if views:
         facts["views"] = f"{config['plan']['name']}, {config['scale']['pixels']} px"
     notes = []
-    if source.unchecked:
-        count = len(source.unchecked)
-        notes.append(
-            f"Checksums of {count} of {len(ids)} objects are of another type of file and were not compared."
-        )
+    listed = source.list
+    unchecked = [i for i in source.unchecked if listed is not None and i in there and listed[i].sha256]
+    if unchecked and settings.get("check", True):
+        count = f"{len(unchecked)} of {len(ids)}"
+        notes.append(f"Checksums of {count} objects are of another type of file and were not compared.")
     return Objects(cases, data, facts, notes)
 
 

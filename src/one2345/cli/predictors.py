@@ -79,7 +79,7 @@ class MeshFolder:
     def __call__(self, case: Case) -> Prediction:
         if case.id not in self.source.ids():
             raise InputError(f"{self.source.root} has no mesh of {case.id}")
-        return Prediction(mesh=self.source.mesh(case.id), frame=self.frame, seconds=0.0)
+        return Prediction(mesh=self.source.mesh(case.id), frame=self.frame, seconds=0.0, keep=False)
 
 
 def networks(
@@ -120,16 +120,21 @@ def baselines(data: Mapping[str, ReconstructionDataModule], settings: Mapping[st
 
 
 def mesh_folders(
-    folders: Mapping[str, Any], cases: Sequence[Case], *, up: str, frame: Any
+    folders: Mapping[str, Any],
+    cases: Sequence[Case],
+    *,
+    up: Mapping[str, Any],
+    frame: Mapping[str, Any],
+    whole: bool,
 ) -> tuple[Methods, list[str], dict[str, str]]:
     """The meshes of every folder (name → path), paired with `cases` by id; what has no counterpart, in words; and
-    facts for results.json."""
+    facts for results.json. up, frame: of every folder. whole: `cases` are the whole list."""
     predictors: dict[str, Predictor] = {}
     notes: list[str] = []
     facts: dict[str, str] = {}
     wanted = {case.id for case in cases}
     for name, path in folders.items():
-        source = open_meshes(path, up=up)  # type: ignore[arg-type]
+        source = open_meshes(path, up=up[name])
         ids = set(source.ids())
         if not ids & wanted:
             raise InputError(
@@ -138,9 +143,9 @@ def mesh_folders(
             )
         if absent := wanted - ids:
             notes.append(f"{name}: {path} lacks {len(absent)} of the {len(wanted)} objects: {_few(absent)}.")
-        if extra := ids - wanted:
+        if whole and (extra := ids - wanted):
             notes.append(f"{name}: {path} has {len(extra)} meshes that are not on the list: {_few(extra)}.")
-        predictors[name] = MeshFolder(source, frame)
+        predictors[name] = MeshFolder(source, frame[name])
         digest = objects_hash((id, source.fingerprint(id)) for id in sorted(ids & wanted))
         facts[f"meshes {name}"] = f"{path} ({digest})"
     return (predictors, {}), notes, facts

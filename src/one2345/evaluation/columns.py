@@ -73,11 +73,24 @@ def caveats(summary: Summary) -> list[str]:
                 + (f"; and {len(failed) - 5} more" if len(failed) > 5 else "")
             )
         sizes = [float(row.facts["size"]) for row in summary.of(name) if "size" in row.facts]
-        if name not in summary.groups and sizes and not 0.5 < float(np.median(sizes)) < 2:
+        fitted = summary.protocol.aligned
+        if name not in summary.groups and sizes and not fitted and not 0.5 < float(np.median(sizes)) < 2:
             lines.append(
                 f"{name}: its meshes are {np.median(sizes):.3g} times the size of the truth (median) in the frame that "
                 "they were taken to be in; evaluate.frame= says which frame it is"
             )
+        rows = summary.of(name)
+        tilted = [
+            f"{r.object} {t:.0f}°" for r in rows if (t := float(r.alignment.get("tilt_degrees", 0))) > 20
+        ]
+        if tilted:
+            lines.append(
+                f"{name}: the alignment tipped the up axis over, as of meshes with another one (meshes_up=): "
+                + ", ".join(tilted)
+            )
+        opened = [row.object for row in rows if row.facts.get("occupancy") == "winding number"]
+        if opened and summary.protocol.occupancy is not None:
+            lines.append(f"{name}: open meshes, their inside by winding numbers: {', '.join(opened)}")
         if mirrored := summary.mirrored(name):
             lines.append(f"{name}: mirror images of the truth (not mended): {', '.join(mirrored)}")
     if any(summary.failed(name) for name in summary.shown()):

@@ -54,7 +54,12 @@ class Correspondence:
     every so manyth point."""
 
     def __init__(
-        self, predicted: SurfaceCloud, true: SurfaceCloud, *, queries: int, targets: int | None = None
+        self,
+        predicted: SurfaceCloud,
+        true: SurfaceCloud,
+        *,
+        queries: int | None = None,
+        targets: int | None = None,
     ) -> None:
         self.predicted = thinned(predicted.points, queries)
         self.predicted_targets = thinned(predicted.points, targets)

@@ -191,7 +191,7 @@ def _on_object(
                 of_protocol.append(Row(case.id, name, {}, failure=failure, seconds=seconds))
             continue
         note = prediction.note
-        if mesh_format is not None and not prediction.mesh.is_empty:
+        if mesh_format is not None and prediction.keep and not prediction.mesh.is_empty:
             path = out / "meshes" / folder_name(name) / f"{case.id}.{mesh_format}"
             note = "; ".join(x for x in (note, _written(prediction.mesh, path)) if x)
         inputs = prediction.inputs if inputs is None else inputs

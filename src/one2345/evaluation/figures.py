@@ -32,7 +32,9 @@ def interval_figure(summary: Summary, *, width: int = 900) -> str:
         found = {name: stat for name in names if (stat := summary.statistic(name, column)) is not None}
         ends = [v for s in found.values() for v in (s.low, s.high, s.mean) if np.isfinite(v)]
         low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-        span = (high - low) or abs(high) or 1.0
+        if high - low <= 0:  # equal values stand in the middle
+            low, high = low - 1, high + 1
+        span = high - low
         left, room = x0 + 110, panel - 180
         parts.append(_text(x0 + 4, y0 + 16, column_title(column, better[column]), weight=600))
         for position, name in enumerate(names):

@@ -66,7 +66,8 @@ class Prediction:
     frame: which coordinates the mesh is in: a number is the longest edge of the truth in them, its box centred
     (the default: the world frame, 0.8); 'truth': those of the truth's file; None: as the protocol says.
     images: (k, 3, h, w) the predictor's own renders at the truth's cameras (`Truth.views`), or None.
-    seconds: wall time, or None to have it measured. note: shown beside the scores. inputs: (v, 3, h, w) the
+    seconds: wall time, 0 where there is none to speak of, or None to have it measured. keep: whether the
+    mesh is worth keeping among the results. note: shown beside the scores. inputs: (v, 3, h, w) the
     pictures that it was given, for the report, or None for the stored source views.
     """
 
@@ -74,6 +75,7 @@ class Prediction:
     frame: float | str | None = OBJECT_EDGE
     images: Tensor | None = None
     seconds: float | None = None
+    keep: bool = True
     note: str = ""
     inputs: Tensor | None = None
 

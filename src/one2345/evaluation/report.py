@@ -15,6 +15,8 @@ from .figures import histogram, interval_figure
 from .quoted import as_html, quoted_blocks
 from .summary import Row, Summary
 
+SURE_FROM = 6
+"""So many objects an interval must rest on before the page marks a difference as certain."""
 SHOWN_OBJECTS = 64
 """So many objects have their pictures in the page: the worst, the best, and some between."""
 
@@ -158,7 +160,7 @@ def _means(summary: Summary, *, every: bool = False) -> str:
         cells += [
             f"<td>{closed} of {len(rows)}</td>",
             f"<td>{floaters}</td>",
-            f"<td>{seconds:.1f}<small>+{measured:.1f} to measure</small></td>",
+            f"<td>{f'{seconds:.1f}' if seconds > 0 else '–'}<small>{measured:.1f} to measure</small></td>",
             f"<td>{'–' if peak is None else f'{peak:.0f}'}</td>",
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -192,7 +194,9 @@ def _pairs(summary: Summary) -> str:
                 cells.append('<td class="soft">–</td>')
                 continue
             low, high = number(column, pair.low, signed=True), number(column, pair.high, signed=True)
-            sure = ' class="best"' if pair.low > 0 or pair.high < 0 else ""
+            sure = pair.low > 0 or pair.high < 0
+            gained = (pair.mean > 0) == summary.protocol.metrics[column]
+            sure = f' class="{"best" if gained else "worse"}"' if sure and pair.n >= SURE_FROM else ""
             cells.append(
                 f"<td{sure}>{number(column, pair.mean, signed=True)}<small>{low} … {high}</small>"
                 f"<small>{pair.better}–{pair.worse} of {pair.n}</small></td>"

@@ -33,7 +33,7 @@ def print_table(summary: Summary, console: Console | None = None) -> None:
             cells.append(Text(text, "bold green" if best.get(column) == name else ""))
         table.add_row(column_title(column, better[column]), *cells)
     seconds = [np.mean([row.seconds for row in summary.of(name)]) for name in names]
-    table.add_row("s / object", *(f"{s:.2f}" for s in seconds))
+    table.add_row("s / object", *(f"{s:.2f}" if s > 0 else "–" for s in seconds))
     console.print(table)
     for name in names:
         for row in summary.failed(name):
