@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("truth", type=Path, help="folder of true meshes")
     parser.add_argument("--faces", type=int, default=50_000)
+    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
     parser.add_argument("--objects", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "protocols")
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     appearance = Appearance(metrics=["psnr", "ssim"]).load()
     protocols = [
         build(yaml.safe_load((conf_dir() / "protocol" / f"{name}.yaml").read_text()), allow_any=True)
-        for name in PROTOCOLS
+        for name in options.protocols
     ]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +106,7 @@ def markdown(report: dict[str, Any]) -> str:
         "| protocol | objects | prediction, wall | prediction, CPU | truth cold, wall | truth kept, wall |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for name in PROTOCOLS:
+    for name in dict.fromkeys(row["protocol"] for row in report["rows"]):
         rows = [row for row in report["rows"] if row["protocol"] == name]
         cells = [
             f"{median(v):.2f} ({max(v):.2f})"
