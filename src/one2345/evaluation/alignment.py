@@ -31,12 +31,12 @@ __all__ = ["Aligner", "Alignment"]
 Criterion = Literal["chamfer", "inliers"]
 Icp = Literal["similarity", "rigid"]
 
-# Points of either cloud that are asked for their neighbour among all of the other: for what is recorded, to choose
-# between placements, for the turns of one, and for the check of the axes.
+# Points of either cloud that are asked for their neighbour among all of the other: to choose between placements that
+# are as good by fewer; for what is recorded; to choose at first; for all turns of one, and the check of the axes.
+TIE_QUERIES = 8192
 QUERIES = 4096
 CHOICE_QUERIES = 2048
 TURN_QUERIES = 256
-AXIS_QUERIES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Aligner:
         if self.method == "none" or self.method == "centre_scale":
             matrix = np.eye(4) if self.method == "none" else box_fit(predicted, true)
             tried = axis_search(predicted, true)
-            tried = tried.with_cost(pair.thinned(AXIS_QUERIES).match(tried.matrices).residual())
+            tried = tried.with_cost(pair.thinned(TURN_QUERIES).match(tried.matrices).residual())
         else:
             tried = self._search(predicted, true)
             tried = tried.with_cost(pair.thinned(CHOICE_QUERIES).match(tried.matrices).residual())
