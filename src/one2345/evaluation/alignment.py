@@ -31,9 +31,8 @@ __all__ = ["Aligner", "Alignment"]
 Criterion = Literal["chamfer", "inliers"]
 Icp = Literal["similarity", "rigid"]
 
-# Points of either cloud that are asked for their neighbour among all of the other: to choose between placements that
-# are as good by fewer; for what is recorded; to choose at first; for all turns of one, and the check of the axes.
-TIE_QUERIES = 8192
+# Points of either cloud that are asked for their neighbour among all of the other: for what is recorded, to choose
+# between placements, for all turns of one and the check of the axes.
 QUERIES = 4096
 CHOICE_QUERIES = 2048
 TURN_QUERIES = 256
