@@ -15,10 +15,11 @@ import yaml
 from harness import as_json, machine
 from pairs import with_faces
 
+from one2345.array_cache import ArrayCache
 from one2345.build import build
 from one2345.data import Recipe
 from one2345.data.sources import open_meshes
-from one2345.evaluation import Appearance, ArrayCache, MeshTruth, Prediction, measure, visual_hull_mesh
+from one2345.evaluation import Appearance, MeshTruth, Prediction, measure, visual_hull_mesh
 from one2345.files import write_atomic
 from one2345.geometry import Mesh
 from one2345.objects import MeshObject

@@ -12,14 +12,14 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from one2345.data.inputs import SimulatedInputs
-from one2345.data.inputs.drift import Amplitudes, Draw, angle_between, ball_depth, displace, growth, lift
-from one2345.data.inputs.fill import extend
-from one2345.data.inputs.lineage import lineage
-from one2345.data.inputs.simulated import _inverse
 from one2345.errors import InputError
 from one2345.geometry import Cameras, camera_rays, load_plan, orbit, orbit_cameras
 from one2345.seeding import torch_rng
 from one2345.views import PosedViews, read_object, write_object
+from one2345.views.simulation.drift import Amplitudes, Draw, angle_between, ball_depth, displace, growth, lift
+from one2345.views.simulation.fill import extend
+from one2345.views.simulation.lineage import lineage
+from one2345.views.simulation.simulated import _inverse
 
 SIZE = 64
 ELEVATION = 20.0

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tests.evaluation.meshes import affine, box, chair, sphere
 
+from one2345.array_cache import ArrayCache
 from one2345.errors import InputError
-from one2345.evaluation import ArrayCache, Case, EvaluationProtocol, MeshTruth, OccupancyGrid, bounding_sphere
+from one2345.evaluation import Case, EvaluationProtocol, MeshTruth, OccupancyGrid, bounding_sphere
 from one2345.evaluation.truth import area_of_samples
 from one2345.geometry import Mesh
 

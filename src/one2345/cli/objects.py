@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from one2345.array_cache import ArrayCache
 from one2345.build import build
 from one2345.cli.processes import first_then_others
 from one2345.cli.provenance import objects_hash
@@ -14,7 +15,7 @@ from one2345.data.object_list import load_object_list
 from one2345.data.prepare import read_quarantine
 from one2345.data.sources import FolderSource, open_meshes
 from one2345.errors import InputError
-from one2345.evaluation import ArrayCache, Case, MeshTruth
+from one2345.evaluation import Case, MeshTruth
 from one2345.views import object_folder, read_object
 
 

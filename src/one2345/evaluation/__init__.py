@@ -2,7 +2,6 @@
 
 from .alignment import Aligner, Alignment
 from .appearance import Appearance, LoadedAppearance
-from .array_cache import ArrayCache
 from .baselines import (
     HULL_RESOLUTIONS,
     VisualHull,
@@ -32,7 +31,6 @@ __all__ = [
     "Aligner",
     "Alignment",
     "Appearance",
-    "ArrayCache",
     "CameraRings",
     "Case",
     "EvaluationProtocol",

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from one2345.errors import InputError
 from one2345.geometry import Mesh
+from one2345.memory import peak_memory
 from one2345.meshing import write_mesh
 from one2345.views import check_id
 
 from . import shares
 from .appearance import LoadedAppearance
 from .measure import Measured, measure, picture_scores
-from .memory import peak_memory
 from .pictures import Portrait, clay, draw, error_map, strip
 from .prediction import FAILURES, Case, Prediction, Predictor
 from .protocol import EvaluationProtocol

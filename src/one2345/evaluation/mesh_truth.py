@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from one2345.array_cache import ArrayCache
 from one2345.geometry import OBJECT_EDGE, Box, Mesh
 from one2345.objects.mesh_object import MeshObject
 from one2345.paths import PACKAGE
 from one2345.views import PosedViews
 
-from .array_cache import ArrayCache
 from .cameras import CameraRings
 from .occupancy import occupy
 from .pictures import Portrait, portrait_of_mesh

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, grid_sample, interpolate
 
-from ...errors import InputError
-from ...geometry import Cameras
-from ...seeding import Part
+from one2345.errors import InputError
+from one2345.geometry import Cameras
+from one2345.seeding import Part
+
 from .drift import (
     Amplitudes,
     Draw,
@@ -28,7 +29,7 @@ from .fill import extend
 from .lineage import Lineage, lineage
 
 if TYPE_CHECKING:
-    from ...views import ObjectRecord, PosedViews
+    from one2345.views import ObjectRecord, PosedViews
 
 _FIELD_CELLS = 32  # resolution at which drift is evaluated; it is smooth, so the rest is interpolation
 _BLUR_CELLS = 64  # resolution of the low-passed colours

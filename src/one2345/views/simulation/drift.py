@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ...geometry import OBJECT_EDGE, Cameras, camera_rays, project, z_per_t
-from ...seeding import Part, torch_rng
+from one2345.geometry import OBJECT_EDGE, Cameras, camera_rays, project, z_per_t
+from one2345.seeding import Part, torch_rng
 
 _SHAPES = {
     "rotation": (3,),

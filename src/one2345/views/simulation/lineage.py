@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ...geometry import Cameras, orbit
+from one2345.errors import InputError
+from one2345.geometry import Cameras, orbit
 
 if TYPE_CHECKING:
-    from ...views import ObjectRecord, PosedViews
+    from one2345.views import ObjectRecord, PosedViews
 
 
 @dataclass(frozen=True)
