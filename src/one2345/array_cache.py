@@ -27,17 +27,25 @@ class ArrayCache:
 
     def get(self, key: str, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Arrays:
         """The arrays under `key`, made and kept if they are not there. `key` is a digest: hexadecimal digits."""
-        path = self.folder / f"{key}.npz"
-        if (found := self._read(path)) is not None:
+        if (found := self.find(key)) is not None:
             return found
         made = dict(make())
+        self.put(key, made)
+        return made
+
+    def find(self, key: str) -> Arrays | None:
+        """The arrays under `key`, None if they are not there or damaged."""
+        return self._read(self.folder / f"{key}.npz")
+
+    def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep `arrays` under `key`."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **made)
+        np.savez(buffer, allow_pickle=False, **arrays)
+        path = self.folder / f"{key}.npz"
         try:
             write_atomic(path, buffer.getvalue())
         except OSError as error:
             log.warning("%s: cannot keep what was computed: %s", path, error)
-        return made
 
     def _read(self, path: Path) -> Arrays | None:
         try:

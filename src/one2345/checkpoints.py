@@ -102,9 +102,16 @@ def save_release(path: Path, model: Reconstructor, record: Mapping[str, Any]) ->
     write_atomic(path, save(state, metadata=metadata))
 
 
-def training_record(model_config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training checkpoint stores under the key `one2345`."""
-    return {"format": FORMAT, "model": dict(model_config)}
+def training_record(model_config: Mapping[str, Any], *, pixels: int | None = None) -> dict[str, Any]:
+    """What a training checkpoint stores under the key `one2345`. pixels: edge of the pictures it was given."""
+    return {"format": FORMAT, "model": dict(model_config), "pixels": pixels}
+
+
+def trained_pixels(record: Mapping[str, Any]) -> int | None:
+    """Edge of the pictures that the network of `record` was trained on; None if it doesn't say."""
+    sizes = (record.get("training") or {}).get("sizes") or {}
+    found = record.get("pixels") or sizes.get("pixels")
+    return found if isinstance(found, int) and 8 <= found <= 4096 else None
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -45,6 +45,7 @@ class ReconstructionModule(pl.LightningModule):
         self.anneal_steps = anneal_steps
         self.scores = ObjectMean(("iou", "hull_iou", "psnr"))
         self.model_config = model_config
+        self._pixels: int | None = None  # edge of the pictures, once seen
 
     def field(self, batch: SceneBatch) -> ReconstructedField:
         """The field that the network makes of the batch's source views."""
@@ -69,6 +70,7 @@ class ReconstructionModule(pl.LightningModule):
             return self.loss(terms.functions(), step)
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
+        self._pixels = batch.images.shape[-1]
         total, terms = self.losses(batch, self.global_step)
         self.log("loss/total", total, batch_size=len(batch.ids), prog_bar=True)
         self.log_dict({f"loss/{name}": value for name, value in terms.items()}, batch_size=len(batch.ids))
@@ -115,7 +117,7 @@ class ReconstructionModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.model_config is not None:
-            checkpoint[KEY] = training_record(self.model_config)
+            checkpoint[KEY] = training_record(self.model_config, pixels=self._pixels)
 
 
 def _iou(a: Tensor, b: Tensor) -> Tensor:

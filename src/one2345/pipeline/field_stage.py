@@ -1,0 +1,78 @@
+"""From posed views to the mesh: the reconstruction network, and the extraction of its field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+from one2345.geometry import Box, Cameras, Mesh
+from one2345.meshing import Extractor
+from one2345.models import Reconstructor
+from one2345.views import PosedViews
+
+from .mesh import ReconstructedMesh
+from .stages import Stages, content_key
+
+NETWORK, EXTRACTION = "network", "mesh"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldStage:
+    """model: the network, in evaluation mode, on `device`. digest: of its weights. pixels: edge of the pictures
+    that it was trained on, to which views are brought; None takes them as they are."""
+
+    model: Reconstructor
+    digest: str
+    extractor: Extractor
+    device: torch.device
+    pixels: int | None = None
+
+    @torch.no_grad()
+    def mesh(self, views: PosedViews, stages: Stages) -> ReconstructedMesh:
+        """The mesh of the source views, in the world frame.
+
+        Raises EmptySurfaceError where the field has no surface.
+        """
+        views = views if self.pixels is None else resized(views, self.pixels)
+        key = content_key(
+            "mesh", self.digest, repr(self.extractor), self.device.type,
+            views.images, views.masks, views.cameras.K, views.cameras.c2w,
+        )  # fmt: skip
+        with stages.stage(NETWORK) as record:
+            kept = stages.find(record, key)
+            if kept is not None:
+                return ReconstructedMesh(kept["vertices"], kept["faces"], kept.get("colours"))
+            moved = views.to(self.device)
+            field = self.model(moved.images[None], moved.masks[None], Cameras.stack([moved.cameras]))
+        with stages.stage(EXTRACTION) as record:
+            mesh = self._extract(field.box, field.sdf, field.colour)
+            arrays = {"vertices": mesh.vertices, "faces": mesh.faces}
+            stages.put(record, key, arrays if mesh.colours is None else {**arrays, "colours": mesh.colours})
+        return ReconstructedMesh(mesh.vertices, mesh.faces, mesh.colours)
+
+    def _extract(self, box: Box, sdf: Callable, colour: Callable) -> Mesh:
+        return self.extractor(
+            lambda points: sdf(points[None])[0],
+            box,
+            lambda points, normals: colour(points[None], normals[None])[0][0],
+            device=self.device,
+        )
+
+
+def resized(views: PosedViews, size: int) -> PosedViews:
+    """Square views at another size; colours are averaged on white, cameras follow."""
+    if views.cameras.size == (size, size):
+        return views
+    stacked = torch.cat([views.images, views.masks[:, None]], 1)
+    small = F.interpolate(stacked, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return replace(
+        views,
+        images=small[:, :3].clamp(0, 1),
+        masks=small[:, 3].clamp(0, 1),
+        cameras=views.cameras.resized((size, size)),
+        depth=None,
+        normals=None,
+    )

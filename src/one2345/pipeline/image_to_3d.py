@@ -1,0 +1,194 @@
+"""One picture to a mesh: view synthesis, elevation, reconstruction network, extraction, in one object."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from one2345.array_cache import ArrayCache
+from one2345.checkpoints import find_checkpoint, load_reconstructor, trained_pixels
+from one2345.errors import InputError
+from one2345.geometry import ViewPlan, load_plan
+from one2345.meshing import Extractor
+from one2345.models import Reconstructor
+from one2345.views import PosedViews
+from one2345.views.elevation import ElevationEstimator
+from one2345.views.preprocess import InputPicture, Segment, prepare_picture
+from one2345.views.synthesis import ViewSynthesizer
+
+from .elevation_stage import InputElevation, input_elevation
+from .field_stage import FieldStage
+from .mesh import ReconstructedMesh
+from .stages import Progress, StageRecord, Stages
+from .view_stage import ViewStage
+
+DEFAULT_VIEWS = "kxic/zero123-xl"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The reconstruction network and where it came from. digest: SHA-256 of the file. pixels: see `FieldStage`."""
+
+    model: Reconstructor
+    file: Path
+    digest: str
+    pixels: int | None = None
+
+    @staticmethod
+    def load(path: str | Path = "pretrained") -> Weights:
+        """`pretrained`, a run folder, a .ckpt or a .safetensors file. Raises CheckpointError."""
+        file = find_checkpoint(path)
+        model, record = load_reconstructor(file)
+        with file.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return Weights(model, file, digest, trained_pixels(record))
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """mesh: in the world frame. views: all that were made or given, with cameras. picture: the input, or None for
+    posed views. elevation: of the input camera, or None likewise. stages: what took how long. facts: plain values
+    that decide the result. warnings: sentences."""
+
+    mesh: ReconstructedMesh
+    views: PosedViews
+    stages: list[StageRecord]
+    picture: InputPicture | None = None
+    elevation: InputElevation | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class ImageTo3D:
+    """A picture of one object to a mesh (One-2-3-45, arXiv 2306.16928), without optimisation per object.
+
+    weights: the reconstruction network. synthesizer: makes the views of `plan`. estimator: of the input camera's
+    elevation. segment, fill: see `views.preprocess.prepare_picture`. group: views that are asked for at once.
+
+    The same picture and seed give the same mesh on the same device.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Weights,
+        synthesizer: ViewSynthesizer | None,
+        plan: ViewPlan | None = None,
+        estimator: ElevationEstimator | None = None,
+        extractor: Extractor | None = None,
+        segment: Segment = "auto",
+        fill: float = 0.75,
+        download: bool = False,
+        group: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.synthesizer = synthesizer
+        self.plan = plan if plan is not None else load_plan("published")
+        self.estimator = estimator if estimator is not None else ElevationEstimator()
+        self.segment: Segment = segment
+        self.fill, self.download = fill, download
+        self.group = group if group is not None else (32 if self.device.type == "cuda" else 8)
+        self.weights = weights
+        self.field = FieldStage(
+            model=weights.model.to(self.device).eval(),
+            digest=weights.digest,
+            pixels=weights.pixels,
+            extractor=extractor if extractor is not None else Extractor(),
+            device=self.device,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: str | Path = "pretrained",
+        *,
+        views: str | Path | ViewSynthesizer = DEFAULT_VIEWS,
+        device: torch.device | str | None = None,
+        **settings: Any,
+    ) -> ImageTo3D:
+        """weights: of the reconstruction network: `pretrained` (they come with the package), a run folder, a
+        weights file, or `organisation/name` of the hub. views: Zero123 weights (a hub id, a folder or a
+        checkpoint), or any synthesiser. device: default CUDA where there is one. settings: as the constructor's.
+
+        Raises CheckpointError or InputError that names what is missing and the choices left.
+        """
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if isinstance(views, str | Path):
+            from one2345.views.zero123 import Zero123Synthesizer
+
+            views = Zero123Synthesizer(weights=views, device=str(chosen))
+        return cls(weights=Weights.load(weights), synthesizer=views, device=chosen, **settings)
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        seed: int = 0,
+        elevation: float | Literal["estimate"] | None = None,
+        cache: Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """The mesh of a picture: a path, a PIL image, an array, or an `InputPicture` that is ready.
+
+        elevation: of the camera in degrees, where it is known; see `elevation_stage.input_elevation`. cache: folder
+        in which finished parts are kept, so that an interrupted run goes on where it was.
+        """
+        if self.synthesizer is None:
+            raise InputError("this pipeline was made without a synthesiser of views; it takes posed views only")
+        stages = self._stages(cache, progress)
+        with stages.stage("input"):
+            picture = image if isinstance(image, InputPicture) else self._picture(image)
+        views_of = ViewStage(
+            self.synthesizer, picture=picture.image, seed=seed, stages=stages, group=self.group
+        )
+        placed = input_elevation(
+            elevation, synthesizer=self.synthesizer, estimator=self.estimator, views=views_of, stages=stages
+        )
+        views = views_of.make(self.plan, placed.degrees)
+        mesh = self.field.mesh(views[views.indices(*self.plan.sources)], stages)
+        notes = [*picture.warnings, *([placed.warning] if placed.warning else [])]
+        return Reconstruction(
+            mesh=mesh, views=views, stages=stages.records, picture=picture, elevation=placed,
+            facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": dict(self.synthesizer.describe())},
+            warnings=tuple(notes),
+        )  # fmt: skip
+
+    def from_views(
+        self,
+        views: PosedViews,
+        *,
+        cache: Path | str | None = None,
+        progress: Progress | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Reconstruction:
+        """The mesh of posed pictures in the world frame; all of them are sources."""
+        stages = self._stages(cache, progress)
+        mesh = self.field.mesh(views, stages)
+        return Reconstruction(
+            mesh=mesh, views=views, stages=stages.records, facts=self._facts(), warnings=warnings
+        )
+
+    def _stages(self, cache: Path | str | None, progress: Progress | None) -> Stages:
+        return Stages(
+            cache=None if cache is None else ArrayCache(cache), device=self.device, progress=progress
+        )
+
+    def _picture(self, image: Any) -> InputPicture:
+        assert self.synthesizer is not None
+        return prepare_picture(
+            image, segment=self.segment, size=self.synthesizer.size, fill=self.fill, download=self.download
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "network": {"file": self.weights.file.name, "sha256": self.weights.digest},
+            "pixels": self.weights.pixels,
+            "extractor": repr(self.field.extractor),
+            "device": str(self.device),
+        }
