@@ -1,0 +1,99 @@
+"""A cut-out object into the middle of a white frame, and what its outline says about the picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from one2345.errors import InputError
+
+THRESHOLD = 0.1
+"""Alpha from which a pixel belongs to the bounding box; softer ones are noise of a matting or faint shadows."""
+MIN_SHARE = 2e-4
+"""Least share of the frame that counts as an object."""
+
+_EDGES = ("top", "bottom", "left", "right")
+
+
+def bounding_box(alpha: NDArray[np.float32]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) of alpha above THRESHOLD. Raises InputError where there is nothing."""
+    inside = alpha > THRESHOLD
+    if inside.sum() < max(4, MIN_SHARE * inside.size):
+        raise InputError(
+            "the foreground is empty: no object is left after cutting; give a picture with alpha, or "
+            "segment=none to take the whole picture as the object"
+        )
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def outline_warnings(alpha: NDArray[np.float32]) -> list[str]:
+    """What may be wrong with an object: cut off by edges of the frame, or in pieces that lie far apart."""
+    notes = []
+    box = bounding_box(alpha)
+    solid = alpha > 0.5
+    lines = (solid[0], solid[-1], solid[:, 0], solid[:, -1])
+    extents = (box[2] - box[0], box[2] - box[0], box[3] - box[1], box[3] - box[1])
+    touched = [
+        name for name, line, extent in zip(_EDGES, lines, extents) if line.sum() >= max(3, 0.04 * extent)
+    ]
+    if len(touched) == 4:
+        notes.append("the object touches all four edges of the picture: it is cropped tightly, or cut off")
+    elif touched:
+        notes.append(f"the object is cut off by the picture's edge: {', '.join(touched)}")
+    pieces = far_pieces(solid, max(extents))
+    if pieces > 1:
+        notes.append(f"the foreground is in {pieces} pieces that lie apart: one object is expected")
+    return notes
+
+
+def far_pieces(solid: NDArray[np.bool_], extent: int) -> int:
+    """Number of pieces of at least 2 % of the area, gaps up to 4 % of the object's extent bridged."""
+    step = math.ceil(max(solid.shape) / 256)
+    coarse = solid[::step, ::step]
+    bridged = ndimage.binary_dilation(coarse, iterations=max(1, round(0.02 * extent / step)))
+    labels, count = ndimage.label(bridged, structure=np.ones((3, 3)))
+    sizes = np.bincount(labels[coarse], minlength=count + 1)[1:]
+    return int((sizes >= 0.02 * coarse.sum()).sum())
+
+
+def place_in_frame(
+    colour: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    *,
+    box: tuple[int, int, int, int],
+    size: int,
+    fill: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Image (3, size, size) on white and mask (size, size): the box's longer edge spans `fill`, centred.
+
+    Lanczos over premultiplied colour, so that what lies under transparent pixels never shows.
+    """
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top) / fill
+    x, y = (left + right - side) / 2, (top + bottom - side) / 2
+    # Room for the filter (3 output pixels) around the square, zero beyond the picture.
+    margin = math.ceil(3 * max(1.0, side / size)) + 1
+    x0, y0 = math.floor(x) - margin, math.floor(y) - margin
+    edge = math.ceil(side) + 2 * margin + 1
+    layers = np.zeros((edge, edge, 4), np.float32)
+    h, w = alpha.shape
+    a, b, c, d = max(0, x0), max(0, y0), min(w, x0 + edge), min(h, y0 + edge)
+    part = alpha[b:d, a:c, None]
+    layers[b - y0 : d - y0, a - x0 : c - x0] = np.concatenate([colour[b:d, a:c] * part, part], -1)
+    frame = (x - x0, y - y0, x - x0 + side, y - y0 + side)
+    resampled = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(layers[..., i]).resize((size, size), Image.Resampling.LANCZOS, box=frame)
+            )
+            for i in range(4)
+        ]
+    )
+    mask = resampled[3].clip(0, 1)
+    premultiplied = np.minimum(resampled[:3].clip(0, 1), mask)
+    return (premultiplied + (1 - mask)).astype(np.float32), mask.astype(np.float32)
