@@ -11,13 +11,13 @@ import pytest
 import torch
 from tests.evaluation.weight_files import closed_port, linear_state, pictures, write_clip, write_trunk
 
+from one2345 import hub
 from one2345.build import build
 from one2345.cli.compose import to_plain
 from one2345.errors import InputError
 from one2345.evaluation import appearance as module
 from one2345.evaluation.appearance import COLUMNS, Appearance
 from one2345.evaluation.metrics import clip_similarity, load_clip, load_lpips, lpips_distance, psnr, ssim
-from one2345.evaluation.metrics import published as published_module
 from one2345.paths import conf_dir
 
 
@@ -103,7 +103,8 @@ def test_a_download_without_network_ends_soon_with_the_reason(nowhere):
     loaded = Appearance(download=True).load()
     assert time.perf_counter() - start < 3
     assert "could not be fetched from https://" in loaded.unavailable["lpips"]
-    assert "openai/clip-vit-large-patch14 can't be fetched" in loaded.unavailable["clip"]
+    assert "openai/clip-vit-large-patch14 is not in the hub's local cache" in loaded.unavailable["clip"]
+    assert "can't be fetched: http://127.0.0.1" in loaded.unavailable["clip"]
 
 
 def test_one_kind_of_weights_does_not_need_the_other(nowhere, weights):
@@ -120,7 +121,7 @@ def test_nothing_is_looked_up_that_is_not_asked_for(monkeypatch):
     monkeypatch.setattr(module, "load_clip", fail)
     assert list(Appearance(metrics=["ssim", "psnr"]).load().columns) == ["psnr", "ssim"]
     assert list(Appearance(download=True).load(["psnr"]).columns) == ["psnr"]
-    monkeypatch.setattr(published_module.urllib.request, "urlopen", fail)
+    monkeypatch.setattr(hub.urllib.request, "urlopen", fail)
     assert list(Appearance(metrics=[]).load().columns) == []
 
 

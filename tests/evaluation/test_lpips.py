@@ -23,7 +23,8 @@ from torchmetrics.functional.image import lpips as reference
 
 from one2345.errors import InputError
 from one2345.evaluation.metrics import LPIPS, WeightsUnavailable, load_lpips, lpips_distance
-from one2345.evaluation.metrics.published import PublishedFile, fetch, find_published
+from one2345.evaluation.metrics.published import PublishedFile, find_published
+from one2345.hub import fetch
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from one2345.errors import InputError
+from one2345.hub import WeightsUnavailable
 
 from .metrics.clip import CLIPEncoder, clip_similarity, load_clip
 from .metrics.images import psnr, ssim
 from .metrics.lpips import ARCHITECTURES, LPIPSNetwork, load_lpips, lpips_distance
-from .metrics.published import WeightsUnavailable
 
 COLUMNS: Mapping[str, bool] = {"psnr": True, "ssim": True, "lpips": False, "clip": True}
 """Every column, and whether more is better."""

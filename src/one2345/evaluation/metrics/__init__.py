@@ -1,12 +1,13 @@
 """What is measured: functional cores, and the same as torchmetrics that know objects by id."""
 
+from one2345.hub import WeightsUnavailable
+
 from .clip import CLIPEncoder, CLIPSimilarity, clip_similarity, load_clip
 from .cloud import CloudDistances, chamfer, cloud_distances, fscore, normal_consistency
 from .images import psnr, ssim
 from .lpips import LPIPS, LPIPSNetwork, load_lpips, lpips_distance
 from .modules import ChamferDistance, FScore, NormalConsistency, ObjectMean, ViewQuality, VolumeIoU
 from .per_object import PerObjectMetric
-from .published import WeightsUnavailable
 from .volume import volume_iou
 
 __all__ = [

@@ -8,9 +8,10 @@ The processor's rounding to 8 bits after the resize is left out.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from one2345.errors import InputError
+from one2345.hub import WeightsUnavailable, hub_folder, sha256
 
-from .hub import hub_folder, weight_files
 from .images import picture_pair
 from .per_object import PerObjectMetric
-from .published import WeightsUnavailable, sha256
+from .published import FETCH
 
 VIEWS_AT_ONCE = 8
+_WEIGHTS = "model*.safetensors"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
@@ -112,15 +114,26 @@ def load_clip(name: str, *, download: bool = False) -> tuple[CLIPEncoder, dict[s
         facts["model"] = folder.name
         encoder = _read(folder)
     else:
-        folder = hub_folder(name, download=download)
+        folder = hub_folder(name, choose=_choose, download=download, choices="" if download else FETCH)
         facts["commit"] = folder.name
         try:
             encoder = _read(folder)
         except InputError as error:
             raise WeightsUnavailable(f"the cached copy can't be used: {error}") from error
     facts["size"] = encoder.size
-    facts["sha256"] = {file.name: sha256(file) for file in weight_files(folder)}
+    facts["sha256"] = {file.name: sha256(file) for file in _weight_files(folder)}
     return encoder, facts
+
+
+def _choose(names: Sequence[str]) -> list[str] | None:
+    weights = fnmatch.filter(names, _WEIGHTS)
+    if not weights or "config.json" not in names:
+        return None
+    return ["config.json", *weights, *fnmatch.filter(names, "*.safetensors.index.json")]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob(_WEIGHTS) if file.is_file())
 
 
 def _read(folder: Path) -> CLIPEncoder:
@@ -130,7 +143,7 @@ def _read(folder: Path) -> CLIPEncoder:
         raise InputError(f"{folder}: no config.json that names its model_type ({error})") from error
     if kind not in ("clip", "clip_vision_model"):
         raise InputError(f"{folder}: holds a model of type {kind!r}, expected clip or clip_vision_model")
-    if not weight_files(folder):
+    if not _weight_files(folder):
         raise InputError(f"{folder}: has no model*.safetensors; other kinds of weights are not read")
     from transformers import CLIPVisionModelWithProjection
 

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from one2345.errors import InputError
+from one2345.hub import WeightsUnavailable, sha256
 
 from .images import picture_pair
 from .per_object import PerObjectMetric
-from .published import PublishedFile, WeightsUnavailable, find_published, sha256, take_tensors
+from .published import PublishedFile, find_published, take_tensors
 
 VIEWS_AT_ONCE = 2  # of 512 x 512 pixels VGG16 takes about 1 GB for two pairs
 # Mean and deviation of ImageNet as the method states them for pictures in [-1, 1].

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import os
 import pickle
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +12,9 @@ import torch
 from torch import Tensor
 
 from one2345.errors import InputError
-from one2345.files import aside_name
+from one2345.hub import WeightsUnavailable, fetch, sha256
 
-TIMEOUT = 5.0
-"""Seconds without an answer after which a server counts as out of reach."""
 FETCH = "appearance.download=true fetches them"
-
-
-class WeightsUnavailable(InputError):
-    """Weights that are not here: what needs them is not computed, and the rest goes on."""
 
 
 @dataclass(frozen=True)
@@ -56,36 +46,6 @@ def find_published(
         kind = WeightsUnavailable if given is None else InputError
         raise kind(f"{path}: damaged: its SHA-256 is {found[:8]}…, its name says {file.digest}; delete it")
     return path, found
-
-
-def fetch(url: str, path: Path, *, digest: str, timeout: float = TIMEOUT) -> None:
-    """Load `url` into `path`, which appears whole and with the stated SHA-256 or not at all.
-
-    timeout: seconds that the server may be silent. Raises WeightsUnavailable.
-    """
-    aside = path.with_name(f".{aside_name()}.part")
-    found = hashlib.sha256()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=timeout) as answer, aside.open("wb") as target:
-            while block := answer.read(1 << 20):
-                found.update(block)
-                target.write(block)
-        if not found.hexdigest().startswith(digest):
-            raise WeightsUnavailable(
-                f"{url} sent something else: SHA-256 {found.hexdigest()}, expected {digest}…; nothing was kept"
-            )
-        os.replace(aside, path)
-    except (OSError, http.client.HTTPException) as error:
-        raise WeightsUnavailable(f"could not be fetched from {url}: {error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
