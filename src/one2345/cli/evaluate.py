@@ -66,6 +66,10 @@ def check(config: Mapping[str, Any]) -> None:
             raise InputError(f"evaluate.inputs={name} needs a folder; add inputs={name} inputs.root=DIR")
         check_inputs(node)
     protocol_nodes(config)
+    if synthesisers(config) and not checkpoints(config):
+        raise InputError("evaluate.views needs a network: ckpt=PATH")
+    if settings.get("elevation") not in ("known", "estimate"):
+        raise InputError(f"evaluate.elevation={settings.get('elevation')}; it takes known or estimate")
     check_folder_writable(Path(config["run"]["dir"]))
 
 
@@ -150,6 +154,19 @@ def inputs_to_use(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: as_in_use(node, config["evaluate"]) for name, node in nodes.items()}
 
 
+def synthesisers(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The synthesisers of `evaluate.views` by name: with each, networks start from one picture."""
+    names = config["evaluate"].get("views")
+    if names is None:
+        return {}
+    nodes = _chosen(config, "views", names)
+    if "replay" in nodes:
+        raise InputError(
+            "evaluate.views: replay has views of one object only; use oracle, simulated or zero123"
+        )
+    return nodes
+
+
 def _chosen(config: Mapping[str, Any], group: str, names: Any) -> dict[str, Mapping[str, Any]]:
     """The options of a group that a list names, as composed or, for those not chosen, as they lie in conf/."""
     option = str(config["run"].get("choices", {}).get(group, "given"))
@@ -178,17 +195,19 @@ def as_in_use(node: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 def main(config: Mapping[str, Any]) -> Any:
     """Evaluate; returns the list of `evaluation.Summary`, one a protocol (none but on the first process)."""
-    from one2345.checkpoints import load_reconstructor
     from one2345.cli.devices import pick_device
+    from one2345.cli.from_one_picture import pipelines
     from one2345.cli.objects import prepared_objects, true_meshes
     from one2345.cli.predictors import baselines, measure, mesh_folders, networks
     from one2345.evaluation import print_table
+    from one2345.pipeline import Weights
     from one2345.rendering import RenderSettings
 
     quiet_lightning()
     out, settings, device = Path(config["run"]["dir"]), config["evaluate"], pick_device(config["device"])
     with process_group() as shared:
-        models = {name: load_reconstructor(path)[0] for name, path in checkpoints(config).items()}
+        weights = {name: Weights.load(path) for name, path in checkpoints(config).items()}
+        models = {name: found.model for name, found in weights.items()}
         protocols = [named(build(node, allow_any=True)) for node in protocol_nodes(config)]
         appearance = _appearance(config, protocols)
         inputs = inputs_to_use(config)
@@ -210,6 +229,7 @@ def main(config: Mapping[str, Any]) -> Any:
             objects,
             [
                 networks(models, objects.data, extractor=extractor, device=device, render=render),
+                pipelines(config, weights, synthesisers(config), objects, extractor=extractor, device=device),
                 found,
                 baselines(objects.data, settings),
             ],

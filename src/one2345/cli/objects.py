@@ -13,7 +13,7 @@ from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.gso import GsoSource
 from one2345.data.object_list import load_object_list
 from one2345.data.prepare import read_quarantine
-from one2345.data.sources import FolderSource, open_meshes
+from one2345.data.sources import FolderSource, Source, open_meshes
 from one2345.errors import InputError
 from one2345.evaluation import Case, MeshTruth
 from one2345.views import object_folder, read_object
@@ -22,10 +22,12 @@ from one2345.views import object_folder, read_object
 @dataclass(frozen=True)
 class Objects:
     """cases: in order of id. data: kind of input → module that serves it; empty where no views are needed.
-    facts: for results.json. notes: lines to stand beside every table."""
+    facts: for results.json. notes: lines to stand beside every table. source: of the objects themselves, to be
+    looked at from anywhere; None where only their views are there."""
 
     cases: list[Case]
     data: Mapping[str, ReconstructionDataModule]
+    source: Source | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -62,7 +64,7 @@ def prepared_objects(
     made_from = ("fingerprint", "sha256", "source")
     digests = [(r.id, str([r.recipe, *(r.provenance.get(k) for k in made_from)])) for r in records]
     facts |= {"data": str(module.root), "objects hash": objects_hash(digests)}
-    return Objects(cases, data, facts)
+    return Objects(cases, data, module.source, facts)
 
 
 def true_meshes(
@@ -105,7 +107,7 @@ def true_meshes(
     if unchecked and settings.get("check", True):
         count = f"{len(unchecked)} of {len(ids)}"
         notes.append(f"Checksums of {count} objects are of another type of file and were not compared.")
-    return Objects(cases, data, facts, notes)
+    return Objects(cases, data, source, facts, notes)
 
 
 def _open_truth(config: Mapping[str, Any]) -> FolderSource:

@@ -2,13 +2,14 @@
 
 from .clean import Floaters, components, remove_floaters
 from .colour import colour_vertices, vertex_normals
-from .export import srgb_to_linear, write_mesh
+from .export import FORMATS, srgb_to_linear, write_mesh
 from .extract import extract, extract_with_stats
 from .extractor import Extraction, Extractor
 from .flexicubes import FlexiCubesExtractor, surface_vertices
 from .lattice import LatticeStats
 
 __all__ = [
+    "FORMATS",
     "Extraction",
     "Extractor",
     "FlexiCubesExtractor",

@@ -24,9 +24,7 @@ def turntable(
     """Pictures (frames, size, size, 3) of a mesh in the world frame from cameras all around it, azimuth 0 first."""
     azimuths = np.arange(frames) * (360.0 / frames)
     reach = float(np.abs(mesh.bounds).max()) / (OBJECT_EDGE / 2)
-    cameras = orbit_cameras(
-        torch.from_numpy(azimuths), elevation, size=size, radius=1.3 * max(1.0, reach)
-    )
+    cameras = orbit_cameras(torch.from_numpy(azimuths), elevation, size=size, radius=1.3 * max(1.0, reach))
     drawn = MeshObject(
         mesh, id="turntable", normalise=False, repair=False, shading=shading, antialias=2
     ).render(cameras)

@@ -9,7 +9,7 @@ from one2345.errors import InputError
 from one2345.views.elevation import ElevationEstimator
 from one2345.views.synthesis import ViewSynthesizer
 
-from .stages import Stages, content_key
+from .stages import Stages
 from .view_stage import PROBE, ViewStage
 
 STAGE = "elevation"

@@ -24,7 +24,7 @@ from one2345.views.synthesis import ViewSynthesizer
 from .elevation_stage import InputElevation, input_elevation
 from .field_stage import FieldStage
 from .mesh import ReconstructedMesh
-from .stages import Progress, StageRecord, Stages
+from .stages import Progress, StageRecord, Stages, content_key
 from .view_stage import ViewStage
 
 DEFAULT_VIEWS = "kxic/zero123-xl"
@@ -51,13 +51,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """mesh: in the world frame. views: all that were made or given, with cameras. picture: the input, or None for
+    """mesh: in the world frame. views: all that were made or given, with cameras; those of the roles `sources` were
+    given to the network. picture: the input, or None for
     posed views. elevation: of the input camera, or None likewise. stages: what took how long. facts: plain values
     that decide the result. warnings: sentences."""
 
     mesh: ReconstructedMesh
     views: PosedViews
     stages: list[StageRecord]
+    sources: tuple[str, ...]
     picture: InputPicture | None = None
     elevation: InputElevation | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -127,23 +129,26 @@ class ImageTo3D:
 
     def __call__(
         self,
-        image: Any,
+        image: Any = None,
         *,
         seed: int = 0,
         elevation: float | Literal["estimate"] | None = None,
         cache: Path | str | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
-        """The mesh of a picture: a path, a PIL image, an array, or an `InputPicture` that is ready.
+        """The mesh of a picture: a path, a PIL image, an array, or an `InputPicture` that is ready; None where the
+        synthesiser has it (a known object, saved views).
 
         elevation: of the camera in degrees, where it is known; see `elevation_stage.input_elevation`. cache: folder
         in which finished parts are kept, so that an interrupted run goes on where it was.
         """
         if self.synthesizer is None:
-            raise InputError("this pipeline was made without a synthesiser of views; it takes posed views only")
+            raise InputError(
+                "this pipeline was made without a synthesiser of views; it takes posed views only"
+            )
         stages = self._stages(cache, progress)
         with stages.stage("input"):
-            picture = image if isinstance(image, InputPicture) else self._picture(image)
+            picture = image if isinstance(image, InputPicture) else self._picture(self.synthesizer, image)
         views_of = ViewStage(
             self.synthesizer, picture=picture.image, seed=seed, stages=stages, group=self.group
         )
@@ -154,7 +159,8 @@ class ImageTo3D:
         mesh = self.field.mesh(views[views.indices(*self.plan.sources)], stages)
         notes = [*picture.warnings, *([placed.warning] if placed.warning else [])]
         return Reconstruction(
-            mesh=mesh, views=views, stages=stages.records, picture=picture, elevation=placed,
+            mesh=mesh, views=views, stages=stages.records, sources=tuple(self.plan.sources),
+            picture=picture, elevation=placed,
             facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": dict(self.synthesizer.describe())},
             warnings=tuple(notes),
         )  # fmt: skip
@@ -171,19 +177,27 @@ class ImageTo3D:
         stages = self._stages(cache, progress)
         mesh = self.field.mesh(views, stages)
         return Reconstruction(
-            mesh=mesh, views=views, stages=stages.records, facts=self._facts(), warnings=warnings
-        )
+            mesh=mesh, views=views, stages=stages.records, sources=tuple(dict.fromkeys(views.roles)),
+            facts=self._facts(), warnings=warnings,
+        )  # fmt: skip
 
     def _stages(self, cache: Path | str | None, progress: Progress | None) -> Stages:
         return Stages(
             cache=None if cache is None else ArrayCache(cache), device=self.device, progress=progress
         )
 
-    def _picture(self, image: Any) -> InputPicture:
-        assert self.synthesizer is not None
-        return prepare_picture(
-            image, segment=self.segment, size=self.synthesizer.size, fill=self.fill, download=self.download
-        )
+    def _picture(self, synthesizer: ViewSynthesizer, image: Any) -> InputPicture:
+        if image is not None:
+            return prepare_picture(
+                image, segment=self.segment, size=synthesizer.size, fill=self.fill, download=self.download
+            )
+        own = synthesizer.picture()
+        if own is None:
+            raise InputError("no picture was given; image=FILE names one")
+        return InputPicture(
+            image=own.images[0], mask=own.masks[0], facts={"foreground": "synthesiser"}, warnings=(),
+            sha256=content_key(own.images[0]),
+        )  # fmt: skip
 
     def _facts(self) -> dict[str, Any]:
         return {

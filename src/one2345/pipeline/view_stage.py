@@ -60,9 +60,14 @@ class ViewStage:
         total = len(planned)
         made: dict[str, Pixels] = {}
         with self.stages.stage(STAGE, total) as record:
-            for stage in ([v for v in planned if v.parent is None], [v for v in planned if v.parent is not None]):
+            for stage in (
+                [v for v in planned if v.parent is None],
+                [v for v in planned if v.parent is not None],
+            ):
                 requests = [
-                    ViewRequest.of(v, None if v.parent is None else planned[v.parent], input_elevation=elevation)
+                    ViewRequest.of(
+                        v, None if v.parent is None else planned[v.parent], input_elevation=elevation
+                    )
                     for v in stage
                 ]
                 sources = {name: composite(torch.from_numpy(p))[0] for name, p in made.items()}

@@ -68,6 +68,10 @@ class ViewSynthesizer(Protocol):
     @property
     def elevation(self) -> float | None: ...
 
+    def picture(self) -> Synthesised | None:
+        """The input picture (one) where the synthesiser has it itself, so that none need be given; else None."""
+        ...
+
     def describe(self) -> Mapping[str, Any]:
         """Plain values that decide its pictures: settings, and hashes of weights or of files."""
         ...

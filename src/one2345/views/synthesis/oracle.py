@@ -11,7 +11,7 @@ from torch import Tensor
 
 from one2345.errors import InputError
 from one2345.geometry import Cameras, orbit_cameras
-from one2345.objects import MeshObject, Object3D, Render, load_mesh
+from one2345.objects import MeshObject, Object3D, load_mesh
 
 from .base import Report, Synthesised, ViewRequest
 
@@ -34,9 +34,10 @@ class Oracle:
     def describe(self) -> Mapping[str, Any]:
         return {"kind": "oracle", "object": self._fingerprint, "size": self.size, "elevation": self.elevation}
 
-    def picture(self) -> Render:
-        """The input view itself, (1, ...)."""
-        return self.object.render(orbit_cameras([0.0], [self.elevation], size=self.size))
+    def picture(self) -> Synthesised:
+        """The render from the input camera."""
+        seen = self.object.render(orbit_cameras([0.0], [self.elevation], size=self.size))
+        return Synthesised(seen.rgb, seen.mask)
 
     def cameras(self, requests: Sequence[ViewRequest]) -> Cameras:
         """The cameras (n) of the wanted pictures, in the world."""

@@ -45,6 +45,13 @@ class Replay:
         self.elevation = float(known) if isinstance(known, int | float) else None
         self.size = self._first_size()
 
+    def picture(self) -> Synthesised | None:
+        """The first view of the record, which shows the object from the input camera; None for a plain folder."""
+        if self.record is None:
+            return None
+        views = self.record.views([self.record.names[0]])
+        return Synthesised(views.images, views.masks)
+
     def describe(self) -> Mapping[str, Any]:
         digest = hashlib.sha256()
         for file in sorted(self._folder().glob("*.png")):
@@ -88,11 +95,15 @@ class Replay:
             with Image.open(file, formats=["PNG"]) as image:
                 pixels = np.array(image.convert("RGBA"))
         except FileNotFoundError:
-            raise InputError(f"{file}: the view is missing; the plan needs it (plan=ring8 needs fewer)") from None
+            raise InputError(
+                f"{file}: the view is missing; the plan needs it (plan=ring8 needs fewer)"
+            ) from None
         except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
             raise InputError(f"{file}: not a readable PNG (truncated or damaged): {error}") from error
         if pixels.shape[0] != pixels.shape[1]:
-            raise InputError(f"{file}: is {pixels.shape[1]}x{pixels.shape[0]} px; the pictures must be square")
+            raise InputError(
+                f"{file}: is {pixels.shape[1]}x{pixels.shape[0]} px; the pictures must be square"
+            )
         return pixels
 
 

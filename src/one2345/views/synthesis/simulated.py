@@ -28,6 +28,10 @@ class Simulated:
         self.size = oracle.size
         self.elevation = oracle.elevation
 
+    def picture(self) -> Synthesised:
+        """The render from the input camera: true, as a photograph is."""
+        return self.oracle.picture()
+
     def describe(self) -> Mapping[str, Any]:
         settings = {k: v for k, v in vars(self.errors).items() if isinstance(v, int | float)}
         amplitudes = dict(vars(self.errors.amplitudes))

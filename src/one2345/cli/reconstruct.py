@@ -1,0 +1,208 @@
+"""One picture, posed pictures or a text to a textured mesh, with the views, a turntable and a report.
+
+What is finished is kept in the run folder, so that the same command goes on where it was stopped. A folder of
+pictures gets one folder of results each, and a list of those that failed.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from one2345.build import build
+from one2345.cli import app
+from one2345.cli.checks import check_folder_writable, existing_path
+from one2345.cli.devices import check_device
+from one2345.cli.provenance import code_version, libraries
+from one2345.cli.stage_bars import StageBars
+from one2345.cli.summary import relative, summary_box
+from one2345.errors import InputError, One2345Error
+from one2345.files import write_atomic
+
+COMMAND = app.Command("reconstruct", "one2345.cli.reconstruct", scaled=False)
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+FORMATS = ("glb", "obj", "ply")
+ANIMATIONS = ("gif", "mp4")
+FAILED = "failed.json"
+
+
+def run(argv: list[str] | None = None) -> None:
+    """`python reconstruct.py ...`."""
+    app.run(COMMAND, argv)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse what cannot work before torch is imported."""
+    given = [key for key in ("image", "posed", "text") if config[key] is not None]
+    own = config["run"].get("choices", {}).get("views") in ("oracle", "simulated", "replay")
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(f'{k}=' for k in given)} were given; one of them at a time")
+    if not given and not own:
+        raise InputError('nothing to reconstruct: give image=FILE, image=DIR, posed=DIR or text="..."')
+    if config["image"] is not None and existing_path("image", config["image"]).is_dir():
+        pictures(Path(config["image"]).expanduser())
+    if config["posed"] is not None:
+        existing_path("posed", config["posed"])
+    if config["ckpt"] != "pretrained":
+        existing_path("ckpt", config["ckpt"])
+    for key, known in (("formats", FORMATS), ("turntable", ANIMATIONS)):
+        for name in config[key]:
+            if name not in known:
+                raise InputError(f"{key}: {name!r} is not written; use {', '.join(known)}")
+    if "obj" not in config["formats"] and not config["formats"]:
+        raise InputError("formats=[] writes no mesh; give formats=[glb]")
+    elevation = config["elevation"]
+    number = isinstance(elevation, int | float) and not isinstance(elevation, bool)
+    if elevation not in (None, "estimate") and not (number and -90 <= elevation <= 90):
+        raise InputError(f"elevation={elevation}: degrees from -90 to 90, `estimate`, or null")
+    if not isinstance(config["seed"], int):
+        raise InputError(f"seed={config['seed']}: a whole number")
+    check_device(config["device"])
+    check_folder_writable(Path(config["run"]["dir"]))
+    if config["text"] is not None:
+        _check_weights(config["text_to_image"])
+    if config["posed"] is None:
+        _check_weights(config["views"])
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The picture files of a folder, sorted. Raises InputError where there is none, or two of one name."""
+    found = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURES and f.is_file())
+    if not found:
+        raise InputError(f"image={folder}: holds no pictures ({', '.join(PICTURES)})")
+    stems = [f.stem for f in found]
+    if twice := sorted({s for s in stems if stems.count(s) > 1}):
+        raise InputError(f"image={folder}: two pictures are called {twice[0]!r}; their results would collide")
+    return found
+
+
+def main(config: Mapping[str, Any]) -> Any:
+    """Reconstruct; returns the paths that were written, by picture."""
+    from one2345.cli.devices import pick_device
+    from one2345.pipeline import ImageTo3D, Weights
+
+    out = Path(config["run"]["dir"])
+    device = pick_device(config["device"])
+    pipe = ImageTo3D(
+        weights=Weights.load(config["ckpt"]),
+        synthesizer=None if config["posed"] is not None else build(config["views"], allow_any=True),
+        plan=build(config["plan"], allow_any=True),
+        estimator=build(config["elevation_estimator"], allow_any=True),
+        extractor=build(config["extractor"], allow_any=True),
+        segment=config["segment"],
+        fill=config["fill"],
+        download=config["download"],
+        group=config["group"],
+        device=device,
+    )
+    if config["posed"] is not None:
+        return {"posed": _posed(config, pipe, out)}
+    source = None if config["image"] is None else Path(config["image"]).expanduser()
+    if source is not None and source.is_dir():
+        return _folder(config, pipe, pictures(source), out)
+    image: Any = source
+    if config["text"] is not None:
+        image = out / "text.png"
+        _draw_text(config, image)
+    name = "object" if source is None else source.stem
+    return {name: _one(config, pipe, image, out, name)}
+
+
+def _one(config: Mapping[str, Any], pipe: Any, image: Any, out: Path, name: str) -> dict[str, Path]:
+    """One picture to the folder `out`."""
+    with StageBars() as bars:
+        found = pipe(
+            image,
+            seed=config["seed"],
+            elevation=config["elevation"],
+            cache=out / "cache" if config["cache"] else None,
+            progress=bars,
+        )
+    return _save(config, found, out, name)
+
+
+def _save(config: Mapping[str, Any], found: Any, out: Path, name: str) -> dict[str, Path]:
+    from one2345.pipeline import save
+
+    paths = save(
+        found,
+        out,
+        id=name,
+        formats=config["formats"],
+        animations=config["turntable"],
+        frames=config["frames"],
+        provenance={"code": code_version(), "libraries": libraries(), "text": config["text"]},
+    )
+    for line in found.warnings:
+        print(f"note: {line}")
+    if found.elevation is not None:
+        placed = found.elevation
+        sure = "" if placed.confidence is None else f", confidence {placed.confidence:.2f}"
+        print(f"elevation of the input: {placed.degrees:.1f} degrees ({placed.source}{sure})")
+    summary_box(f"{name}: {len(found.mesh.vertices):,} vertices, {len(found.mesh.faces):,} faces", paths)
+    return paths
+
+
+def _folder(config: Mapping[str, Any], pipe: Any, files: list[Path], out: Path) -> dict[str, dict[str, Path]]:
+    """Every picture to a folder of its own; those that failed are listed at the end."""
+    done: dict[str, dict[str, Path]] = {}
+    failed: dict[str, str] = {}
+    for index, file in enumerate(files, 1):
+        print(f"{index} of {len(files)}: {relative(file)}", flush=True)
+        try:
+            done[file.stem] = _one(config, pipe, file, out / file.stem, file.stem)
+        except One2345Error as error:
+            failed[file.name] = str(error)
+            print(f"failed: {error}", flush=True)
+    write_atomic(out / FAILED, json.dumps(failed, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    if failed:
+        listed = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:5])
+        raise InputError(
+            f"{len(failed)} of {len(files)} pictures failed ({relative(out / FAILED)}): {listed}"
+        )
+    return done
+
+
+def _posed(config: Mapping[str, Any], pipe: Any, out: Path) -> dict[str, Path]:
+    """Posed pictures to the folder `out`, and a drawing of where their cameras stand."""
+    from one2345.views.layouts import draw_cameras, read_posed
+
+    posed = read_posed(Path(config["posed"]).expanduser(), up=config["posed_up"])
+    print(f"{len(posed.views)} posed pictures ({posed.facts.get('layout')}): {posed.words}", flush=True)
+    with StageBars() as bars:
+        found = pipe.from_views(
+            posed.views,
+            cache=out / "cache" if config["cache"] else None,
+            progress=bars,
+            warnings=tuple(posed.warnings),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    draw_cameras(posed.views).save(out / "cameras.png")
+    return {**_save(config, found, out, "posed"), "cameras": out / "cameras.png"}
+
+
+def _draw_text(config: Mapping[str, Any], file: Path) -> None:
+    """The picture of the text, unless it is there already from the same settings."""
+    settings = {k: config[k] for k in ("text", "text_to_image", "seed")}
+    note, wanted = file.with_suffix(".json"), json.dumps(settings, sort_keys=True, indent=1)
+    if file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == wanted:
+        return
+    painter = build(config["text_to_image"], allow_any=True)
+    with StageBars() as bars:
+        bars("text", 0, 1)
+        data = painter(config["text"], seed=config["seed"])
+        bars("text", 1, 1)
+    write_atomic(file, data)
+    write_atomic(note, wanted)
+
+
+def _check_weights(node: Mapping[str, Any]) -> None:
+    """Ask the class of a node whether its weights are within reach, where it can say so without loading them."""
+    target = build({**node, "_partial_": True}, allow_any=True)
+    ask = getattr(target.func, "check", None)
+    if ask is not None:
+        ask(**target.keywords)
+
+
+if __name__ == "__main__":
+    run()
