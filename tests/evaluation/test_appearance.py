@@ -11,13 +11,13 @@ import pytest
 import torch
 from tests.evaluation.weight_files import closed_port, linear_state, pictures, write_clip, write_trunk
 
-from one2345 import hub
 from one2345.build import build
 from one2345.cli.compose import to_plain
 from one2345.errors import InputError
 from one2345.evaluation import appearance as module
 from one2345.evaluation.appearance import COLUMNS, Appearance
 from one2345.evaluation.metrics import clip_similarity, load_clip, load_lpips, lpips_distance, psnr, ssim
+from one2345.hub import files as hub
 from one2345.paths import conf_dir
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.evaluation.weight_files import closed_port, pictures, serving, silent_server, write_clip
 
-from one2345 import hub
 from one2345.errors import InputError
 from one2345.evaluation.metrics import CLIPSimilarity, WeightsUnavailable, clip_similarity, load_clip
+from one2345.hub import models as hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

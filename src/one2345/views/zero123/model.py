@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .codec import Codec
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models import UNet2DConditionModel
     from transformers import CLIPVisionModelWithProjection
 
 POSE = 4
