@@ -69,27 +69,42 @@ def place_in_frame(
     size: int,
     fill: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Image (3, size, size) on white and mask (size, size): the box's longer edge spans `fill`, centred.
-
-    Lanczos over premultiplied colour, so that what lies under transparent pixels never shows.
-    """
+    """Image (3, size, size) on white and mask (size, size): the box's longer edge spans `fill`, centred."""
     left, top, right, bottom = box
     side = max(right - left, bottom - top) / fill
     x, y = (left + right - side) / 2, (top + bottom - side) / 2
-    # Room for the filter (3 output pixels) around the square, zero beyond the picture.
-    margin = math.ceil(3 * max(1.0, side / size)) + 1
+    return crop_on_white(colour, alpha, frame=(x, y, x + side, y + side), size=size)
+
+
+def crop_on_white(
+    colour: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    *,
+    frame: tuple[float, float, float, float],
+    size: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Image (3, size, size) on white and mask (size, size) of what lies in `frame` (left, top, right, bottom in
+    pixels of the picture, corners of pixels at whole numbers), which may reach beyond the picture.
+
+    colour: (h, w, 3) straight. alpha: (h, w). Lanczos over premultiplied colour, so that what lies under
+    transparent pixels never shows.
+    """
+    x, y, right, bottom = frame
+    # Room for the filter (3 output pixels) around the frame, zero beyond the picture.
+    margin = math.ceil(3 * max(1.0, (right - x) / size, (bottom - y) / size)) + 1
     x0, y0 = math.floor(x) - margin, math.floor(y) - margin
-    edge = math.ceil(side) + 2 * margin + 1
-    layers = np.zeros((edge, edge, 4), np.float32)
+    x1, y1 = math.ceil(right) + margin, math.ceil(bottom) + margin
     h, w = alpha.shape
-    a, b, c, d = max(0, x0), max(0, y0), min(w, x0 + edge), min(h, y0 + edge)
-    part = alpha[b:d, a:c, None]
-    layers[b - y0 : d - y0, a - x0 : c - x0] = np.concatenate([colour[b:d, a:c] * part, part], -1)
-    frame = (x - x0, y - y0, x - x0 + side, y - y0 + side)
+    a, b, c, d = max(0, x0), max(0, y0), min(w, x1), min(h, y1)
+    layers = np.zeros((y1 - y0, x1 - x0, 4), np.float32)
+    if a < c and b < d:
+        part = alpha[b:d, a:c, None]
+        layers[b - y0 : d - y0, a - x0 : c - x0] = np.concatenate([colour[b:d, a:c] * part, part], -1)
+    box = (x - x0, y - y0, right - x0, bottom - y0)
     resampled = np.stack(
         [
             np.asarray(
-                Image.fromarray(layers[..., i]).resize((size, size), Image.Resampling.LANCZOS, box=frame)
+                Image.fromarray(layers[..., i]).resize((size, size), Image.Resampling.LANCZOS, box=box)
             )
             for i in range(4)
         ]

@@ -51,7 +51,7 @@ def cut_plain_background(colour: Colour) -> PlainCut | None:
     if fitted is None:
         return None
     background, noise, share = fitted
-    tolerance = 0.02 + 6 * noise
+    tolerance = 0.035 + 5 * noise
     difference = np.abs(colour - background).max(-1)
     like = difference < tolerance
     outside = _touching_border(like)

@@ -63,7 +63,7 @@ def cut_with_rembg(colour: NDArray[np.float32], *, download: bool = False) -> ND
         mask = remove(image, session=new_session(MODEL), only_mask=True)
     except SystemExit:  # rembg ends the program where it finds no back end
         raise InputError(f"segment=rembg: rembg found no usable onnxruntime; {CHOICES}") from None
-    except Exception as error:  # noqa: BLE001 - onnxruntime and pooch raise classes of their own
+    except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputError(
             f"segment=rembg: the model can't be fetched or run ({text}); else {CHOICES}"

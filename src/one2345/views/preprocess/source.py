@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from one2345.errors import InputError
 
@@ -63,6 +63,19 @@ def read_source(
         return _from_file(Path(picture), max_edge, orient)
     image = _image_of_array(picture)
     return _from_image(image, "the array", _hash(image), max_edge, orient)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture file as stored, from its header. Raises InputError as `read_source` does."""
+    try:
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                return image.height, image.width
+    except FileNotFoundError:
+        raise InputError(f"{path}: the picture does not exist") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable picture: {error}") from None
 
 
 def _from_file(path: Path, max_edge: int, orient: bool) -> SourcePicture:
