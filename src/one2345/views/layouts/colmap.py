@@ -78,7 +78,7 @@ def _cameras(file: Path) -> dict[str, Camera]:
         if fx <= 0 or fy <= 0:
             raise InputError(f"{where}: the focal length must be positive, not {min(fx, fy):g}")
         K = np.array([[fx, 0, p["cx"]], [0, fy, p["cy"]], [0, 0, 1.0]])
-        distortion = tuple(p.get(k, 0.0) for k in ("k1", "k2", "p1", "p2")) + (0.0,)
+        distortion = tuple(p.get(k, 0.0) for k in ("k1", "k2", "p1", "p2", "k3"))
         cameras[words[0]] = (K, (int(height), int(width)), distortion if any(distortion) else ())
     return cameras
 

@@ -13,7 +13,7 @@ from one2345.errors import InputError
 from one2345.geometry import OBJECT_EDGE, Box, Cameras, hull_sdf, mask_distance
 
 AXES = {"x": (1, 0, 0), "-x": (-1, 0, 0), "y": (0, 1, 0), "-y": (0, -1, 0), "z": (0, 0, 1), "-z": (0, 0, -1)}
-_RESOLUTIONS = (64, 96, 128)
+_RESOLUTIONS = (48, 64, 96)
 _TOLERANCES = (0.05, 0.25)
 _CHUNK = 65536
 

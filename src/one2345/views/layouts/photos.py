@@ -110,7 +110,7 @@ def crop_like_standard(
     scale *= min(1.0, size * (0.5 - MARGIN) / float((half * scale).max()))
     corner = origin_pixel - size / 2 / scale
     frame = (*corner, *(corner + size / scale))
-    values = photo.rgba.astype(np.float32) / 255
+    values = photo.rgba.astype(np.float32) / np.float32(255)
     image, mask = crop_on_white(values[..., :3], values[..., 3], frame=frame, size=size)
     K = photo.K.copy()
     K[:2, 2] -= corner

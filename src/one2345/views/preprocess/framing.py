@@ -51,12 +51,21 @@ def outline_warnings(alpha: NDArray[np.float32]) -> list[str]:
     return notes
 
 
+def label_pieces(solid: NDArray[np.bool_], *, diagonal: bool) -> tuple[NDArray[np.int32], int]:
+    """Connected pieces (h, w), numbered from 1, and their number. diagonal: whether corners connect."""
+    labels = np.zeros(solid.shape, np.int32)
+    count = ndimage.label(solid, structure=np.ones((3, 3)) if diagonal else None, output=labels)
+    assert isinstance(count, int)
+    return labels, count
+
+
 def far_pieces(solid: NDArray[np.bool_], extent: int) -> int:
     """Number of pieces of at least 2 % of the area, gaps up to 4 % of the object's extent bridged."""
     step = math.ceil(max(solid.shape) / 256)
     coarse = solid[::step, ::step]
-    bridged = ndimage.binary_dilation(coarse, iterations=max(1, round(0.02 * extent / step)))
-    labels, count = ndimage.label(bridged, structure=np.ones((3, 3)))
+    gap = max(1, round(0.02 * extent / step))
+    bridged = np.asarray(ndimage.binary_dilation(coarse, iterations=gap), bool)
+    labels, count = label_pieces(bridged, diagonal=True)
     sizes = np.bincount(labels[coarse], minlength=count + 1)[1:]
     return int((sizes >= 0.02 * coarse.sum()).sum())
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .framing import label_pieces
+
 BORDER_SHARE = 0.7
 """Least share of the border that must look like the background: an object may stand on one edge."""
 MAX_NOISE = 0.03
@@ -63,7 +65,7 @@ def cut_plain_background(colour: Colour) -> PlainCut | None:
     solid &= ~holes
     reach = 1 + max(colour.shape) // 768
     alpha, own = _unmix(colour, background, difference, solid, tolerance, reach)
-    rim = solid & ~ndimage.binary_erosion(solid, iterations=reach + 1, border_value=1)
+    rim = solid & ~np.asarray(ndimage.binary_erosion(solid, iterations=reach + 1, border_value=1), bool)
     contrast = float(np.median(difference[rim])) if rim.any() else 0.0
     r, g, b = (float(x) for x in background.mean((0, 1)))
     return PlainCut(
@@ -110,13 +112,13 @@ def _fit_background(colour: Colour) -> tuple[Colour, float, float] | None:
 
 
 def _touching_border(like: Mask) -> Mask:
-    labels, _ = ndimage.label(like)
+    labels, _ = label_pieces(like, diagonal=False)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return np.isin(labels, np.unique(border[border > 0]))
 
 
 def _without_specks(solid: Mask) -> tuple[Mask, int]:
-    labels, count = ndimage.label(solid, structure=np.ones((3, 3)))
+    labels, count = label_pieces(solid, diagonal=True)
     if count < 2:
         return solid, 0
     sizes = np.bincount(labels.ravel())[1:]
@@ -130,7 +132,7 @@ def _holes(like: Mask, offset: Colour, noise: float, *, white: bool) -> tuple[Ma
     Through holes of an object a coloured background shows its exact colour, which paint hardly has. A white
     one is matched by every white part, and a closed hole is white in the result as it should be: those stay.
     """
-    labels, count = ndimage.label(like)
+    labels, count = label_pieces(like, diagonal=False)
     holes = np.zeros_like(like)
     if count == 0:
         return holes, 0
@@ -150,11 +152,12 @@ def _unmix(
     """Alpha (h, w) and the object's own colour (h, w, 3), from the certain pixels that are nearest."""
     if not solid.any():
         return solid.astype(np.float32), colour
-    inner = ndimage.binary_erosion(solid, iterations=reach, border_value=1)
+    inner = np.asarray(ndimage.binary_erosion(solid, iterations=reach, border_value=1), bool)
     # Parts too thin to have an inside: their purest pixels are those furthest from the background.
     inner |= solid & (difference >= ndimage.maximum_filter(difference, 2 * reach + 1))
     band = ndimage.binary_dilation(solid, iterations=reach) & ~inner
     nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
+    assert nearest is not None
     own = colour[tuple(nearest)]
     across = own - background
     length = (across**2).sum(-1)

@@ -68,4 +68,4 @@ def cut_with_rembg(colour: NDArray[np.float32], *, download: bool = False) -> ND
         raise InputError(
             f"segment=rembg: the model can't be fetched or run ({text}); else {CHOICES}"
         ) from error
-    return np.asarray(mask, dtype=np.float32) / 255
+    return np.asarray(mask, dtype=np.float32) / np.float32(255)

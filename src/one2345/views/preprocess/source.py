@@ -133,13 +133,13 @@ def _turned(image: Image.Image, facts: dict[str, Any], notes: list[str]) -> Imag
         orientation = image.getexif().get(0x0112, 1)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, AttributeError):
         orientation = None
-    if orientation not in range(1, 9):
+    if not isinstance(orientation, int) or orientation not in range(1, 9):
         notes.append("the EXIF orientation is unreadable: the picture is taken as it is stored")
         return image
     if orientation == 1:
         return image
-    facts["exif_orientation"] = int(orientation)
-    turned = image.transpose(_TURNS[int(orientation)])
+    facts["exif_orientation"] = orientation
+    turned = image.transpose(_TURNS[orientation])
     turned.info = {k: v for k, v in image.info.items() if k != "exif"}
     return turned
 
