@@ -29,8 +29,8 @@ def _alpha(picture: np.ndarray, white: float) -> np.ndarray:
     near_white = (picture >= white).all(0)
     border = np.zeros_like(near_white)
     border[[0, -1]] = border[:, [0, -1]] = True
-    background = binary_propagation(border & near_white, mask=near_white)
-    rim = ~background & binary_dilation(background, np.ones((3, 3), bool))
+    background = np.asarray(binary_propagation(border & near_white, mask=near_white), bool)
+    rim = ~background & np.asarray(binary_dilation(background, np.ones((3, 3), bool)))
     # Of the channel in which the object differs from white most.
     darkness = np.where(background, 0.0, 1.0 - picture.min(0)).clip(0.0, 1.0)
     strongest = maximum_filter(darkness, size=3, mode="nearest")

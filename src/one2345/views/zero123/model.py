@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .codec import Codec
 
 if TYPE_CHECKING:
-    from diffusers.models import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPVisionModelWithProjection
 
 POSE = 4
@@ -92,7 +92,7 @@ class Zero123(nn.Module):
 
     def _for_encoder(self, images: Tensor) -> Tensor:
         """Bicubic, corners aligned, not anti-aliased, as Zero123 was trained; then CLIP's mean and deviation."""
-        edge = int(self.image_encoder.config.image_size)
+        edge = int(cast(Any, self.image_encoder.config).image_size)
         # On [-1, 1], where the original resamples; bicubic overshoot makes the order of the two matter little.
         resized = F.interpolate(
             images.float() * 2 - 1, (edge, edge), mode="bicubic", align_corners=True, antialias=False

@@ -17,7 +17,8 @@ from one2345.errors import CheckpointError
 from .lazy import Tensors
 
 if TYPE_CHECKING:
-    from diffusers.models import AutoencoderKL, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPVisionModelWithProjection
 
 Config = Mapping[str, Any]
@@ -41,13 +42,13 @@ _CLIP_KEYS = [
 
 def build_unet(config: Config, *, where: str) -> UNet2DConditionModel:
     """On the meta device, as all of these. Raises CheckpointError that begins with `where`."""
-    from diffusers.models import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return _diffusers(UNet2DConditionModel, config, where)
 
 
 def build_vae(config: Config, *, where: str) -> AutoencoderKL:
-    from diffusers.models import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return _diffusers(AutoencoderKL, config, where)
 

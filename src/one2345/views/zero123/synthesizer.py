@@ -86,7 +86,8 @@ class Zero123Synthesizer:
         if pose not in (None, "delta", "polar"):
             raise InputError(f"Zero123: pose={pose} must be null, delta or polar")
         self.weights, self.revision, self.variant, self.download = weights, revision, variant, download
-        self.pose, self.input_elevation = pose, input_elevation
+        self.pose: Pose | None = pose
+        self.input_elevation = input_elevation
         self.steps, self.near_steps, self.guidance, self.eta = steps, near_steps, guidance, eta
         self.scheduler = None if scheduler is None else dict(scheduler)
         self.chunk, self.compile, self.offload, self.channels_last = chunk, compile, offload, channels_last

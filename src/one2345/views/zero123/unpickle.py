@@ -424,7 +424,7 @@ def _tensor(storage: Any = None, offset: Any = None, shape: Any = None, stride: 
 
 
 _VALUES = frozenset(
-    [
+    (
         "INT",
         "BININT",
         "BININT1",
@@ -444,7 +444,7 @@ _VALUES = frozenset(
         "BINBYTES",
         "SHORT_BINBYTES",
         "BINBYTES8",
-    ]
+    )
 )
 
 _FAULTS = (
