@@ -197,11 +197,10 @@ def _draw_text(config: Mapping[str, Any], file: Path) -> None:
 
 
 def _check_weights(node: Mapping[str, Any]) -> None:
-    """Ask the class of a node whether its weights are within reach, where it can say so without loading them."""
+    """Whether the weights of a node are within reach, where its class can say so without loading them."""
     target = build({**node, "_partial_": True}, allow_any=True)
-    ask = getattr(target.func, "check", None)
-    if ask is not None:
-        ask(**target.keywords)
+    if hasattr(target.func, "check"):
+        build(node, allow_any=True).check()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class StageBars:
     def __init__(self, *, quiet: bool = False) -> None:
         console = Console(stderr=True)
         self._tasks: dict[str, object] = {}
-        self._begun: dict[str, float] = {}
+        self._stage: tuple[str, float] | None = None  # in a log: the one that runs, and since when
         self._console = console
         self._quiet = quiet
         columns = [
@@ -42,14 +42,18 @@ class StageBars:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=total)
             self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
-        elif not self._quiet:
-            begun = self._begun.setdefault(stage, time.monotonic())
-            if done == total and total > 0:
-                self._console.print(f"{stage}: {time.monotonic() - begun:.1f} s", highlight=False)
-                del self._begun[stage]
+        elif self._stage is None or self._stage[0] != stage:
+            self._end_stage()
+            self._stage = (stage, time.monotonic())
+
+    def _end_stage(self) -> None:
+        if self._stage is not None and not self._quiet:
+            name, begun = self._stage
+            self._console.print(f"{name}: {time.monotonic() - begun:.1f} s", highlight=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end_stage()
         if self._bars is not None:
             self._bars.stop()

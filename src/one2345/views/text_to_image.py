@@ -52,10 +52,9 @@ class TextToImage:
         self.steps, self.guidance, self.size = steps, guidance, size
         self.dtype, self.device = dtype, device
 
-    @classmethod
-    def check(cls, **settings: Any) -> None:
+    def check(self) -> None:
         """Raise at once where the weights are neither here nor within reach; nothing heavy is imported."""
-        cls(**settings)._folder(probe=True)
+        self._folder(probe=True)
 
     def __call__(self, text: str, *, seed: int = 0) -> bytes:
         """The picture of `text` as a PNG file. Raises InputError for an empty text, CheckpointError for weights
@@ -64,6 +63,11 @@ class TextToImage:
             raise InputError("text is empty; say what object you want")
         import torch
         from diffusers import AutoPipelineForText2Image
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
 
         folder = self._folder()
         _check_index(folder)
