@@ -320,6 +320,7 @@ def write_archive(
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(file, "w", kind) as archive:
         archive.writestr(f"{root}/data.pkl", data.getvalue())
+        archive.writestr(f"{root}/version", "3\n")
         for key, stored in (storages or {}).items():
             archive.writestr(f"{root}/data/{key}", stored)
     return file
