@@ -90,11 +90,12 @@ def _fit_background(colour: Colour) -> tuple[Colour, float, float] | None:
     v, u = np.nonzero(ring)
     position = np.stack([np.ones(len(u)), u / w - 0.5, v / h - 0.5], -1)
     values = colour[v, u].astype(np.float64)
-    # The side whose median most of the border resembles; an object that stands on one edge can't be it.
+    # What most of the border resembles: the median of one side (an object that stands on an edge isn't that), or
+    # a plane through all of it.
     sides = [values[c] for c in (v < thick, v >= h - thick, u < thick, u >= w - thick)]
-    starts = [np.median(s, 0) for s in sides]
-    counts = [(np.abs(values - s).max(-1) < 0.12).sum() for s in starts]
-    inlier = np.abs(values - starts[int(np.argmax(counts))]).max(-1) < 0.12
+    starts = [np.broadcast_to(np.median(s, 0), values.shape) for s in sides]
+    starts.append(position @ np.linalg.lstsq(position, values, rcond=None)[0])
+    inlier = max((np.abs(values - s).max(-1) < 0.12 for s in starts), key=np.count_nonzero)
     noise, plane, residual = 0.0, np.zeros((3, 3)), np.zeros_like(values)
     for _ in range(4):
         if inlier.mean() < BORDER_SHARE:
@@ -155,7 +156,7 @@ def _unmix(
     inner = np.asarray(ndimage.binary_erosion(solid, iterations=reach, border_value=1), bool)
     # Parts too thin to have an inside: their purest pixels are those furthest from the background.
     inner |= solid & (difference >= ndimage.maximum_filter(difference, 2 * reach + 1))
-    band = ndimage.binary_dilation(solid, iterations=reach) & ~inner
+    band = ndimage.binary_dilation(solid, np.ones((3, 3)), iterations=reach) & ~inner
     nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
     assert nearest is not None
     own = colour[tuple(nearest)]
