@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import types
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -24,13 +23,12 @@ RED = np.array([0.8, 0.2, 0.1])
 
 
 @pytest.fixture(autouse=True)
-def without_rembg(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_rembg(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where rembg isn't installed, whatever this machine has."""
     real = rembg_model.find_spec
     monkeypatch.setattr(
         rembg_model, "find_spec", lambda name: None if name in ("rembg", "onnxruntime") else real(name)
     )
-    yield
 
 
 def disc_alpha(size: int, centre: tuple[float, float], radius: float) -> np.ndarray:

@@ -42,7 +42,7 @@ def up_of_cameras(c2w: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The direction nearest to perpendicular to all image rows (the cameras' x axes), which is exact for cameras
     without roll wherever they stand; the mean of the cameras' up axes where that one is undetermined (all
-    cameras side by side) or points elsewhere (some photographs held sideways).
+    cameras side by side, or some photographs held sideways).
     """
     mean = -c2w[:, :3, 1].mean(0)
     length = float(np.linalg.norm(mean))
@@ -54,7 +54,7 @@ def up_of_cameras(c2w: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(c2w[:, :3, 0].T @ c2w[:, :3, 0] / len(c2w))
     level = vectors[:, 0] * np.sign(vectors[:, 0] @ mean)
     determined = values[1] > 0.02 and values[0] < 0.25 * values[1]
-    return level if determined and level @ mean > np.cos(np.deg2rad(35)) else mean
+    return level if determined and level @ mean > 0.2 else mean
 
 
 def parse_up(up: str | Sequence[float]) -> NDArray[np.float64]:

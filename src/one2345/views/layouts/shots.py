@@ -41,7 +41,7 @@ def inside(folder: Path, text: object, where: str) -> Path:
     if not isinstance(text, str) or not text or "\x00" in text:
         raise InputError(f"{where}: {text!r} is no file name")
     path = Path(text)
-    if path.is_absolute() or ".." in path.parts or "\\" in text or ":" in path.parts[0]:
+    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in text or ":" in path.parts[0]:
         raise InputError(
             f"{where}: {text!r} leads out of the folder; paths must be relative to it, without .."
         )

@@ -153,10 +153,11 @@ def _unmix(
     """Alpha (h, w) and the object's own colour (h, w, 3), from the certain pixels that are nearest."""
     if not solid.any():
         return solid.astype(np.float32), colour
-    inner = np.asarray(ndimage.binary_erosion(solid, iterations=reach, border_value=1), bool)
+    square = np.ones((3, 3))
+    inner = np.asarray(ndimage.binary_erosion(solid, square, iterations=reach, border_value=1), bool)
     # Parts too thin to have an inside: their purest pixels are those furthest from the background.
     inner |= solid & (difference >= ndimage.maximum_filter(difference, 2 * reach + 1))
-    band = ndimage.binary_dilation(solid, np.ones((3, 3)), iterations=reach) & ~inner
+    band = ndimage.binary_dilation(solid, square, iterations=reach) & ~inner
     nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
     assert nearest is not None
     own = colour[tuple(nearest)]
