@@ -72,7 +72,7 @@ class LoftrMatcher:
         except ImportError as error:
             raise InputError(
                 "LoftrMatcher needs kornia, which is not installed: pip install 'one2345[preprocess]', or choose "
-                "elevation=classical"
+                "elevation_estimator=classical"
             ) from error
         state = self._state()
         config: dict[str, Any] = copy.deepcopy(default_cfg)
@@ -90,8 +90,8 @@ class LoftrMatcher:
         path = self.weights
         if path is None or not path.is_file():
             raise InputError(
-                f"LoFTR's weights are not at {path}: give a file (elevation.matcher.weights=FILE, about 46 MB, "
-                "loftr_indoor_ds_new.ckpt), or choose elevation=classical, which needs none"
+                f"LoFTR's weights are not at {path}: give a file (elevation_estimator.matcher.weights=FILE, about 46 MB, "
+                "loftr_indoor_ds_new.ckpt), or choose elevation_estimator=classical, which needs none"
             )
         try:
             if path.suffix == ".safetensors":
@@ -100,7 +100,7 @@ class LoftrMatcher:
                 state = load_file(path)
             else:
                 state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001 (whatever a damaged file makes the readers raise)
+        except Exception as error:
             raise CheckpointError(
                 f"{path}: can't be read as weights ({type(error).__name__}); give LoFTR's file anew"
             ) from error
