@@ -154,11 +154,11 @@ def _photographs(
         "field_of_view": [round(float(x), 2) for x in (angles.min(), angles.max())],
         "normalisation": normalisation.words,
     }
-    warnings = _warnings(depth, angles, crops, size, tolerance, photos_cut(photos, shots))
+    warnings = _warnings(depth, angles, crops, size, tolerance, _cut_off(photos, shots))
     return PosedFolder(views=views, names=names, normalisation=normalisation, facts=facts, warnings=warnings)
 
 
-def photos_cut(photos: Sequence[Any], shots: Sequence[Shot]) -> list[str]:
+def _cut_off(photos: Sequence[Any], shots: Sequence[Shot]) -> list[str]:
     """Names of the shots whose object touches the picture's edge."""
     cut = []
     for photo, shot in zip(photos, shots):

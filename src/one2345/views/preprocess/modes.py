@@ -35,7 +35,7 @@ def colour_and_alpha(
         image = image.convert("RGB")
     if image.mode not in _COLOUR:
         raise InputError(f"pictures of mode {image.mode} are not known; save it as an RGB or RGBA PNG")
-    return _array(_reduced(_srgb(image, facts, notes), max_edge), 255), None
+    return _array(_srgb(_reduced(image, max_edge), facts, notes), 255), None
 
 
 def _with_alpha(
@@ -48,6 +48,10 @@ def _with_alpha(
         rgba = rgba.convert("RGBA")
     low = rgba.getchannel("A").getextrema()[0]
     assert isinstance(low, int | float)
+    if low >= USABLE_ALPHA * 255:
+        rgba = rgba.convert("RGB")
+    # PIL premultiplies RGBA by itself when it resizes, so transparent pixels don't bleed into the outline.
+    rgba = _reduced(rgba, max_edge)
     colour = rgba.convert("RGB")
     colour.info["icc_profile"] = profile
     colour = _srgb(colour, facts, notes)
@@ -57,12 +61,9 @@ def _with_alpha(
             notes.append(
                 f"the alpha never falls below {low / 255:.0%}: it marks no background and is ignored"
             )
-        return _array(_reduced(colour, max_edge), 255), None
+        return _array(colour, 255), None
     facts["alpha"] = "used"
-    straight = Image.merge("RGBA", (*colour.split(), rgba.getchannel("A")))
-    # PIL premultiplies RGBA by itself when it resizes, so transparent pixels don't bleed into the outline.
-    values = _array(_reduced(straight, max_edge), 255)
-    colours, alpha = values[..., :3], values[..., 3]
+    colours, alpha = _array(colour, 255), _array(rgba.getchannel("A"), 255)
     if _looks_premultiplied(colours, alpha):
         facts["alpha"] = "premultiplied"
         notes.append("the colours look multiplied by the alpha already: they were divided by it")
@@ -116,7 +117,9 @@ def _reduced(image: Image.Image, max_edge: int) -> Image.Image:
     if scale >= 1:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, _RESAMPLING, reducing_gap=3.0 if image.mode != "F" else None)
+    smaller = image.resize(size, _RESAMPLING, reducing_gap=3.0 if image.mode != "F" else None)
+    smaller.info = dict(image.info)
+    return smaller
 
 
 def _array(image: Image.Image, top: int) -> NDArray[np.float32]:

@@ -65,7 +65,9 @@ def cut_plain_background(colour: Colour) -> PlainCut | None:
     solid &= ~holes
     reach = 1 + max(colour.shape) // 768
     alpha, own = _unmix(colour, background, difference, solid, tolerance, reach)
-    rim = solid & ~np.asarray(ndimage.binary_erosion(solid, iterations=reach + 1, border_value=1), bool)
+    # Just inside the soft outline, where the object's colour is its own.
+    rim = _eroded(solid, reach) & ~_eroded(solid, reach + 4)
+    rim = rim if rim.any() else solid
     contrast = float(np.median(difference[rim])) if rim.any() else 0.0
     r, g, b = (float(x) for x in background.mean((0, 1)))
     return PlainCut(
@@ -153,11 +155,10 @@ def _unmix(
     """Alpha (h, w) and the object's own colour (h, w, 3), from the certain pixels that are nearest."""
     if not solid.any():
         return solid.astype(np.float32), colour
-    square = np.ones((3, 3))
-    inner = np.asarray(ndimage.binary_erosion(solid, square, iterations=reach, border_value=1), bool)
+    inner = _eroded(solid, reach)
     # Parts too thin to have an inside: their purest pixels are those furthest from the background.
     inner |= solid & (difference >= ndimage.maximum_filter(difference, 2 * reach + 1))
-    band = ndimage.binary_dilation(solid, square, iterations=reach) & ~inner
+    band = ndimage.binary_dilation(solid, np.ones((3, 3)), iterations=reach) & ~inner
     nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
     assert nearest is not None
     own = colour[tuple(nearest)]
@@ -168,3 +169,8 @@ def _unmix(
     clear = length > (2 * tolerance) ** 2
     alpha = np.where(band & clear, share, solid).astype(np.float32)
     return alpha, np.where((band & clear)[..., None], own, colour)
+
+
+def _eroded(solid: Mask, steps: int) -> Mask:
+    """What is left of (h, w) when `steps` pixels are taken off all around, diagonals too, but not at the frame."""
+    return np.asarray(ndimage.binary_erosion(solid, np.ones((3, 3)), iterations=steps, border_value=1), bool)

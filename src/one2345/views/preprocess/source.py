@@ -23,7 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What is opened; PIL is given this list, so that none of its rarer parsers ever sees a user's file."""
 
 MAX_PIXELS = 100_000_000
-"""Most pixels that are decoded: some 0.5 GB while a picture of this size is read."""
+"""Most pixels that are decoded: some 1.3 GB while a picture of this size and four channels is read."""
 
 WORKING_EDGE = 2048
 """Longest edge that is kept: eight times the frame, so that a small object in a large photo stays sharp."""
