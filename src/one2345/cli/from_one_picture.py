@@ -96,7 +96,9 @@ def pipelines(
         "extractor": extractor,
         "device": device,
     }
-    made = {k: node if _knows_object(node) else build(node, allow_any=True) for k, node in synthesisers.items()}
+    made = {
+        k: node if _knows_object(node) else build(node, allow_any=True) for k, node in synthesisers.items()
+    }
     for name, found in weights.items():
         for views, synthesiser in made.items():
             predictors[f"{name} from 1 picture, {views}"] = FromOnePicture(

@@ -168,7 +168,10 @@ def _posed(config: Mapping[str, Any], pipe: Any, out: Path) -> dict[str, Path]:
     from one2345.views.layouts import draw_cameras, read_posed
 
     posed = read_posed(Path(config["posed"]).expanduser(), up=config["posed_up"])
-    print(f"{len(posed.views)} posed pictures ({posed.facts.get('layout')}): {posed.words}", flush=True)
+    print(
+        f"{len(posed.views)} posed pictures ({posed.facts['layout']}): {posed.normalisation.words}",
+        flush=True,
+    )
     with StageBars() as bars:
         found = pipe.from_views(
             posed.views,

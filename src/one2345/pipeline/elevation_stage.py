@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from one2345.errors import InputError
-from one2345.views.elevation import ElevationEstimator
+from one2345.views.elevation import NEAR_OFFSETS, ElevationEstimator
 from one2345.views.synthesis import ViewSynthesizer
 
 from .stages import Stages
@@ -64,7 +64,7 @@ def input_elevation(
     near = around[around.indices("near")]
     with stages.stage(STAGE) as record:
         record.made += 1
-        found = estimator(near.images, near.masks, offsets=PROBE.near)
+        found = estimator.estimate(near.images, near.masks, offsets=NEAR_OFFSETS)
     if found.degrees is None or found.confidence < estimator.threshold:
         return InputElevation(
             estimator.prior, "prior", found.confidence, found.degrees,

@@ -17,7 +17,7 @@ from one2345.geometry import ViewPlan, load_plan
 from one2345.meshing import Extractor
 from one2345.models import Reconstructor
 from one2345.views import PosedViews
-from one2345.views.elevation import ElevationEstimator
+from one2345.views.elevation import ClassicalMatcher, ElevationEstimator
 from one2345.views.preprocess import InputPicture, Segment, prepare_picture
 from one2345.views.synthesis import ViewSynthesizer
 
@@ -92,7 +92,7 @@ class ImageTo3D:
         self.device = torch.device(device)
         self.synthesizer = synthesizer
         self.plan = plan if plan is not None else load_plan("published")
-        self.estimator = estimator if estimator is not None else ElevationEstimator()
+        self.estimator = estimator or ElevationEstimator(matcher=ClassicalMatcher())
         self.segment: Segment = segment
         self.fill, self.download = fill, download
         self.group = group if group is not None else (32 if self.device.type == "cuda" else 8)

@@ -13,6 +13,7 @@ from torch import Tensor
 from one2345.errors import InputError
 from one2345.geometry import ViewPlan, orbit_cameras
 from one2345.views import PosedViews
+from one2345.views.elevation import NEAR_OFFSETS
 from one2345.views.images import composite, straight_rgba
 from one2345.views.synthesis import ViewRequest, ViewSynthesizer
 
@@ -22,7 +23,7 @@ STAGE = "views"
 PROBE = ViewPlan(
     name="elevation",
     stage1=({"azimuth": 0, "elevation_offset": 0},),
-    near=((0, 10), (0, -10), (-10, 0), (10, 0)),
+    near=NEAR_OFFSETS,
     sources=("near",),
 )
 """The views that the elevation is estimated from (One-2-3-45, arXiv 2306.16928, section 3.2); in the published

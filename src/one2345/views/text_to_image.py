@@ -62,7 +62,7 @@ class TextToImage:
         if not text.strip():
             raise InputError("text is empty; say what object you want")
         import torch
-        from diffusers import AutoPipelineForText2Image
+        from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 
