@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,14 @@ class Source:
         return {f.relative_to(base).as_posix(): stated_sha256(f) or _hashed(f) for f in self.files()}
 
     def pose(self) -> Pose:
-        """By the name of the weights: no file of Stable Zero123's says that its fourth entry is another one."""
+        """What a folder of our own says; else by the name of the weights, since no file of Stable Zero123's says that
+        its fourth entry is another one."""
+        if self.layout == "own":
+            try:
+                said = json.loads((self.path / OWN).read_text(encoding="utf-8"))["pose"]
+            except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+                raise CheckpointError(f"{self.path / OWN}: does not say its pose ({error})") from error
+            return "polar" if said == "polar" else "delta"
         return "polar" if re.search(r"stable[-_]?zero123", self.weights.lower()) else "delta"
 
 

@@ -23,6 +23,7 @@ from one2345.views.zero123 import (
     denoise,
     make_scheduler,
     pose_vector,
+    save_zero123,
 )
 from one2345.views.zero123.sampling import set_steps
 
@@ -397,6 +398,14 @@ def test_what_decides_the_pictures_is_described_without_loading(tmp_path, tiny, 
             Zero123Synthesizer(weights=str(folder), device="cpu", size=SIZE, **{name: value}).describe()
             != before
         )
+
+
+def test_a_folder_of_ours_is_described_the_same_before_and_after_it_is_loaded(tmp_path):
+    save_zero123(tmp_path / "m", make_tiny(pixels=True), scheduler=SCHEDULE, pose="polar")
+    make = Zero123Synthesizer(weights=tmp_path / "m", device="cpu")
+    before = make.describe()
+    assert before["pose"] == "polar" and before["size"] == make.size == SIZE
+    assert make.load().model.size == SIZE and make.describe() == before and make.check() is None
 
 
 def disc(radius=9.0, colour=(0.2, 0.5, 0.1)):

@@ -16,7 +16,8 @@ from tests.views.zero123.tiny import Stored, write_archive, write_original
 
 from one2345.errors import CheckpointError
 from one2345.views.zero123.lazy import LazyTensor
-from one2345.views.zero123.unpickle import Record, read_checkpoint
+from one2345.views.zero123.pickle_machine import Record
+from one2345.views.zero123.unpickle import read_checkpoint
 
 FOUR = struct.pack("<4f", 1, 2, 3, 4)
 
@@ -115,7 +116,7 @@ def test_the_harmful_file_is_one(tmp_path):
         b"ccollections\nOrderedDict\n)R(S'__setstate__'\ncos\nsystem\ndb(S'touch %s'\ntb",
         b"ctorch._utils\n_rebuild_tensor_v2\n(S'a'\ncos\nsystem\nd(S'__defaults__'\nS'touch %s'\nd\x86b",
         b"ctorch._utils\n_rebuild_parameter\n(cos\nsystem\n(S'touch %s'\ntRtR",
-        b"cone2345.views.zero123.unpickle\nRecord\n(S'__class__'\ncos\nsystem\ndb",
+        b"cone2345.views.zero123.pickle_machine\nRecord\n(S'__class__'\ncos\nsystem\ndb",
     ],
 )
 def test_every_instruction_that_calls_or_sets_is_inert(tmp_path, call):

@@ -94,8 +94,9 @@ def _load_folder(source: Source, place: _Place) -> LoadedZero123:
     codec = _pixels(own["codec"], source.path / OWN) if "codec" in own else _vae(source, place)
     model = _assemble(unet, codec, encoder, *_projection(source), place, size=int(own.get("size", SIZE)))
     schedule = source.path / "scheduler" / "scheduler_config.json"
-    pose = own.get("pose", source.pose())
-    return LoadedZero123(model=model, scheduler=read_json(schedule), pose=pose, facts=_repository(source))
+    return LoadedZero123(
+        model=model, scheduler=read_json(schedule), pose=source.pose(), facts=_repository(source)
+    )
 
 
 def _repository(source: Source) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Zero123Synthesizer:
         download: bool = True,
         size: int | None = None,
         pose: Pose | None = None,
-        input_elevation: float | None = None,
+        input_elevation: float | str | None = None,
         steps: int = 75,
         near_steps: int = 50,
         guidance: float = 3.0,
@@ -87,7 +87,8 @@ class Zero123Synthesizer:
             raise InputError(f"Zero123: pose={pose} must be null, delta or polar")
         self.weights, self.revision, self.variant, self.download = weights, revision, variant, download
         self.pose: Pose | None = pose
-        self.input_elevation = input_elevation
+        # `elevation=estimate` of the command line comes here too
+        self.input_elevation = input_elevation if isinstance(input_elevation, int | float) else None
         self.steps, self.near_steps, self.guidance, self.eta = steps, near_steps, guidance, eta
         self.scheduler = None if scheduler is None else dict(scheduler)
         self.chunk, self.compile, self.offload, self.channels_last = chunk, compile, offload, channels_last
@@ -96,7 +97,7 @@ class Zero123Synthesizer:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
         self.dtype = _DTYPES.get(dtype) or _native(self.device)
-        self._size = size
+        self._given_size = self._size = size
         self._loaded = weights if isinstance(weights, LoadedZero123) else None
         self._ready = False
         self.notes: list[str] = []
@@ -106,16 +107,16 @@ class Zero123Synthesizer:
         if self._size is None:
             if self._loaded is not None:
                 self._size = self._loaded.model.size
-            else:
-                source = self.check()
+            else:  # fetched, if need be, but not loaded
+                source = self._find(probe=False)
                 self._size = own_size(source.path) if source.layout == "own" else SIZE
         return self._size
 
-    def check(self) -> Source:
+    def check(self) -> Source | None:
         """Where the weights are, without reading or fetching them: at once, or within seconds where the hub must be
-        asked whether it is there. Raises WeightsUnavailable with the ways that are left."""
-        assert not isinstance(self.weights, LoadedZero123), "nothing to find: it is loaded already"
-        return self._find(probe=True)
+        asked whether it is there; None where they are loaded. Raises WeightsUnavailable with the ways that are
+        left. `one2345.hub.find_weights` does the same without torch."""
+        return self._find(probe=True) if self._loaded is None else None
 
     def _find(self, *, probe: bool) -> Source:
         if self.weights is None:
@@ -171,7 +172,7 @@ class Zero123Synthesizer:
                 dtype=self.dtype,
                 device="cpu" if self.offload else self.device,
                 download=self.download,
-                size=self._size,
+                size=self._given_size,
                 pose=self.pose,
                 choices=self.choices,
             )
