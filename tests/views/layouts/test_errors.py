@@ -82,6 +82,12 @@ def test_paths_that_lead_out(nerf: Path, path: object) -> None:
     refused(nerf, "transforms.json", "frames[1]")
 
 
+def test_a_way_up_is_refused_wherever_it_ends(nerf: Path) -> None:
+    (nerf / "sub").mkdir()
+    change(nerf, lambda d: d["frames"][1].update(file_path="sub/../1.png"))
+    refused(nerf, "frames[1]", "without ..")
+
+
 @pytest.mark.parametrize("key", ["file_path", "mask_path"])
 def test_links_that_lead_out(nerf: Path, tmp_path_factory: pytest.TempPathFactory, key: str) -> None:
     outside = tmp_path_factory.mktemp("outside")

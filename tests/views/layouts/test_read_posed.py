@@ -90,6 +90,12 @@ def test_transforms_with_intrinsics_per_frame(scene: Scene, tmp_path: Path) -> N
     assert found.names == tuple(f"r_{i}" for i in range(12))
     assert found.views.images.shape == (12, 3, 256, 256)
     assert found.facts["masks"] == {"alpha": 12}
+    # Framed as from distance 1.2 with 280 px at 256, square pixels, the origin in the middle.
+    cameras = found.views.cameras
+    pixels, depth = project(torch.zeros(12, 1, 3), cameras)
+    torch.testing.assert_close(pixels, torch.full((12, 1, 2), 128.0), atol=0.02, rtol=0)
+    torch.testing.assert_close(cameras.K[:, 0, 0], 280 * depth[:, 0] / 1.2, atol=0.01, rtol=0)
+    torch.testing.assert_close(cameras.K[:, 1, 1], cameras.K[:, 0, 0], atol=0.01, rtol=0)
     assert "moved by (-4.99" in found.normalisation.words and "scaled by 0.2" in found.normalisation.words
 
 
