@@ -9,6 +9,8 @@ import pytest
 import torch
 from tests.views.zero123.tiny import SIZE, make_tiny, pictures, write_hub
 
+from one2345.build import build
+from one2345.cli.compose import compose, to_plain
 from one2345.errors import InputError
 from one2345.geometry import PlannedView, load_plan, orbit_cameras, zero123_pose
 from one2345.seeding import torch_rng
@@ -331,6 +333,13 @@ def test_where_memory_runs_out_the_batch_is_halved(tiny, monkeypatch):
     assert make.notes[0] == "memory ran out with 8 views at once; went on with 4"
     assert make.facts()["happened"] == make.notes
 
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(module, "denoise", never)
+    with pytest.raises(InputError, match=r"one view at a time in torch\.float32; views\.offload=true"):
+        make(requests[:4], shown[:4], seed=1)
+
 
 def test_offload_moves_every_part_to_the_device_while_it_is_needed_and_back(tiny, monkeypatch):
     moves = []
@@ -406,6 +415,21 @@ def test_a_folder_of_ours_is_described_the_same_before_and_after_it_is_loaded(tm
     before = make.describe()
     assert before["pose"] == "polar" and before["size"] == make.size == SIZE
     assert make.load().model.size == SIZE and make.describe() == before and make.check() is None
+
+
+@pytest.mark.parametrize(
+    ("option", "calls"), [("zero123", 8 * 77 + 32 * 50), ("zero123_fast", 8 * 16 + 32 * 12)]
+)
+def test_configurations_sample_as_they_say(option, calls):
+    """calls: of the network, halves of guidance not counted twice, for the 8 + 32 views of the published plan."""
+    config = to_plain(compose("reconstruct", [f"views={option}", "device=cpu"]).config["views"])
+    make = build(config, allow_any=True)
+    counts = []
+    for steps in (make.steps, make.near_steps):
+        scheduler = make_scheduler(SCHEDULE, make.scheduler)
+        counts.append(len(set_steps(scheduler, steps, published=make.scheduler is None)))
+    assert 8 * counts[0] + 32 * counts[1] == calls
+    assert make.weights == "kxic/zero123-xl" and make.snap_white == 253 and make.guidance == 3.0
 
 
 def disc(radius=9.0, colour=(0.2, 0.5, 0.1)):

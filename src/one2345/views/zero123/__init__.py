@@ -7,6 +7,7 @@ from .model import POSE, Condition, Zero123
 from .published import SCHEDULE, Zero123Config, published_config
 from .sampling import SCHEDULERS, Noise, denoise, make_scheduler, pose_vector
 from .saving import save_zero123
+from .scratch import new_zero123
 from .synthesizer import Zero123Synthesizer
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "denoise",
     "load_zero123",
     "make_scheduler",
+    "new_zero123",
     "pose_vector",
     "published_config",
     "save_zero123",

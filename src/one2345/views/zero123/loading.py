@@ -122,14 +122,13 @@ _OLDER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.
 
 
 def _newer_names(tensors: Tensors) -> dict[str, LazyTensor]:
-    """The attention of autoencoders that older versions of diffusers wrote has other names, and convolutions."""
+    """The attention of autoencoders that older versions of diffusers wrote has other names."""
     found = {}
     for name, tensor in tensors.items():
         stem, _, kind = name.rpartition(".")
         stem, _, last = stem.rpartition(".")
         if "attentions" in stem and last in _OLDER:
             name = f"{stem}.{_OLDER[last]}.{kind}"
-            tensor = tensor[:, :, 0, 0] if len(tensor.shape) == 4 else tensor
         found[name] = tensor
     return found
 

@@ -32,8 +32,8 @@ class Zero123Synthesizer:
     """A `ViewSynthesizer` by Zero123 (Liu et al., arXiv 2303.11328), loaded when the first pictures are asked for.
 
     weights: a hub id, a folder or an original checkpoint (see `load_zero123`, also for revision, variant, download
-    and size), or what is loaded already. pose: None: what the weights say or are known for. input_elevation: of the
-    input camera in degrees, for weights that want it (pose=polar).
+    and size), or what is loaded already: it is moved, converted to `dtype` and frozen. pose: None: what the weights
+    say or are known for. input_elevation: of the input camera in degrees, for weights that want it (pose=polar).
     steps: of views that are made from the input picture, near_steps: of those made from generated pictures (One-2-3-45
     takes 75 and 50; without a scheduler of choice they make the grid of the original, with 77 and 50 steps).
     guidance: weight of the condition, 1: not amplified. eta: of DDIM. scheduler: another one of diffusers, as `name`
@@ -290,9 +290,12 @@ class Zero123Synthesizer:
             with self._resident(model.codec), torch.inference_mode():
                 decoded = [model.codec.decode(one[None].to(model.dtype)) for one in latents]
                 return torch.cat(decoded).float().clamp(0, 1).cpu()
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
             if len(noise) == 1:
-                raise
+                raise InputError(
+                    f"memory runs out with one view at a time in {self.dtype}; views.offload=true or "
+                    "views.dtype=bfloat16 need less"
+                ) from error
         half = len(noise) // 2
         self.notes.append(f"memory ran out with {len(noise)} views at once; went on with {half}")
         self.chunk = half
