@@ -158,7 +158,7 @@ def _unmix(
     inner = _eroded(solid, reach)
     # Parts too thin to have an inside: their purest pixels are those furthest from the background.
     inner |= solid & (difference >= ndimage.maximum_filter(difference, 2 * reach + 1))
-    band = ndimage.binary_dilation(solid, np.ones((3, 3)), iterations=reach) & ~inner
+    band = np.asarray(ndimage.binary_dilation(solid, np.ones((3, 3)), iterations=reach), bool) & ~inner
     nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
     assert nearest is not None
     own = colour[tuple(nearest)]
