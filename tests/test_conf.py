@@ -97,6 +97,7 @@ def test_text_keys_that_the_commands_have_are_really_keys():
         "inputs.root",
         "data.list",
         "source.url",
+        "weights",
     }
     assert TEXT_KEYS - later - optional <= known
 

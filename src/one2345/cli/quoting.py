@@ -15,6 +15,7 @@ TEXT_KEYS = frozenset(
         "text",
         "image",
         "ckpt",
+        "weights",
         "posed",
         "truth",
         "evaluate.list",

@@ -1,4 +1,4 @@
-"""Train a reconstruction network, evaluate it on held-out objects, and leave meshes and a report.
+"""Train a network, evaluate it on held-out objects, and leave meshes and a report (or weights of view synthesis).
 
 Everything lands in the run folder, experiments/runs/<experiment>/<run id>; the same command continues there.
 """
@@ -16,11 +16,13 @@ from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
 COMMAND = app.Command("train", "one2345.cli.train")
+TASKS = ("reconstruction", "view_synthesis")
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where a run left what. objective: mean volume IoU on the held-out objects, what a sweep maximises."""
+    """Where a run left what. objective: what a sweep maximises, mean volume IoU on
+    the held-out objects (of view synthesis: their PSNR)."""
 
     folder: Path
     checkpoint: Path | None
@@ -39,12 +41,19 @@ def check(config: Mapping[str, Any]) -> None:
     check_data(config)
     check_inputs(config.get("inputs"))
     check_folder_writable(Path(config["run"]["dir"]))
+    if config.get("task") not in (None, *TASKS):
+        raise InputError(f"task={config['task']} is unknown; it takes {', '.join(TASKS)}")
     if config["trainer"].get("max_steps", 1) == 0:
         raise InputError("trainer.max_steps=0 trains nothing; evaluate.py measures a checkpoint as it is")
 
 
 def main(config: Mapping[str, Any]) -> TrainResult:
     """Train, then evaluate. `config`: plain and resolved, as `config.json` of a run folder keeps it."""
+    if config.get("task") == "view_synthesis":
+        from one2345.cli.train_views import train_views
+
+        folder, scores = train_views(config)
+        return TrainResult(folder, folder / "checkpoints" / "last.ckpt", scores.get("val/psnr"))
     import lightning.pytorch as pl
 
     from one2345.training import ReconstructionModule

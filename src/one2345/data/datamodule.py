@@ -168,7 +168,9 @@ class ReconstructionDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         return self._loader(self.dataset("test"), train=False)
 
-    def _loader(self, data: ViewsDataset, *, train: bool) -> DataLoader[Any]:
+    collate = staticmethod(collate)
+
+    def _loader(self, data: Any, *, train: bool) -> DataLoader[Any]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         size = self.batch_size if train else self.eval_batch_size
         sampler = ObjectSampler(
@@ -185,7 +187,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             data,
             batch_size=size,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=self.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="spawn" if workers else None,

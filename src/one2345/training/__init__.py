@@ -1,15 +1,19 @@
 """Lightning glue: the module, its loss terms, the optimiser and the callbacks."""
 
+from .condition_dropout import ConditionDropout
 from .last_checkpoint import LastCheckpoint
 from .meters import ThroughputMeter
 from .module import ReconstructionModule
 from .optim import AdamCosine
 from .previews import PreviewPanels
 from .progress import ProgressLines, progress_callback
+from .synthesis_module import ValidationSampling, ViewSynthesisModule
 from .terms import StepTerms, TermSettings
+from .weight_average import WeightAverage
 
 __all__ = [
     "AdamCosine",
+    "ConditionDropout",
     "LastCheckpoint",
     "PreviewPanels",
     "ProgressLines",
@@ -17,5 +21,8 @@ __all__ = [
     "StepTerms",
     "TermSettings",
     "ThroughputMeter",
+    "ValidationSampling",
+    "ViewSynthesisModule",
+    "WeightAverage",
     "progress_callback",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,8 +31,9 @@ class AdamCosine:
         return rise * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2)
 
     def __call__(
-        self, parameters: Iterable[nn.Parameter], total_steps: int
+        self, parameters: Iterable[nn.Parameter] | Iterable[Mapping[str, Any]], total_steps: int
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """Optimiser and schedule of parameters, or of groups as torch has them, each with a rate `lr` of its own."""
         first, second = self.betas
         optimizer = torch.optim.AdamW(
             list(parameters), lr=self.lr, betas=(first, second), weight_decay=self.weight_decay

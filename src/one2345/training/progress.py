@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
-SHOWN = ("loss/total", "val/iou", "val/hull_iou")
+SHOWN = ("loss/total", "val/iou", "val/hull_iou", "val/psnr", "val/psnr_mean_image", "val/psnr_shuffled_pose")
 
 
 def progress_callback(*, every_seconds: float = 15.0) -> Callback:

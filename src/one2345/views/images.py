@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,14 @@ def decode_normals(stored: NDArray[np.uint8]) -> Tensor:
 
 def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Write (h, w, 4) or (h, w, 3) uint8, or (h, w) uint16, with fixed encoder settings and no metadata."""
-    with path.open("wb") as file:
-        Image.fromarray(pixels).save(file, format="PNG", compress_level=_COMPRESSION)
+    path.write_bytes(encode_png(pixels))
+
+
+def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """The bytes of `write_png`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=_COMPRESSION)
+    return buffer.getvalue()
 
 
 def read_png(path: Path, *, mode: str, size: tuple[int, int]) -> NDArray[Any]:
