@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from one2345.errors import InputError
@@ -33,7 +34,8 @@ class ClassicalMatcher:
     256 px has few at its own size. ratio: of the best to the second-best descriptor distance, at most. reach:
     longest motion that is believed, as a fraction of the picture's edge. corners: of each picture that are
     tracked; 0 for SIFT alone. corner_confidence: that of a tracked corner. epipolar: largest distance in pixels
-    of 256 from the epipolar line of the best fundamental matrix (RANSAC); 0 for no check.
+    of 256 from the epipolar line of the best fundamental matrix (RANSAC); 0 for no check. rim: pixels of 256 next to
+    the outline where no feature is taken: what is seen there slides over the object as the camera moves.
     """
 
     def __init__(
@@ -45,15 +47,16 @@ class ClassicalMatcher:
         corners: int = 300,
         corner_confidence: float = 0.3,
         epipolar: float = 3.0,
+        rim: float = 4.0,
     ) -> None:
         if working_size < 32 or corners < 0:
             raise InputError(
                 f"ClassicalMatcher: working_size={working_size}, corners={corners}; expected at least 32 and 0"
             )
-        if not (0 < ratio <= 1 and reach > 0 and 0 <= corner_confidence <= 1 and epipolar >= 0):
+        if not (0 < ratio <= 1 and reach > 0 and 0 <= corner_confidence <= 1 and epipolar >= 0 and rim >= 0):
             raise InputError(
                 f"ClassicalMatcher: ratio={ratio}, reach={reach}, corner_confidence={corner_confidence}, "
-                f"epipolar={epipolar}; expected ratio in (0, 1], reach > 0, confidence in [0, 1], epipolar >= 0"
+                f"epipolar={epipolar}, rim={rim}; expected ratio in (0, 1], confidence in [0, 1], the others >= 0"
             )
         self.working_size = working_size
         self.ratio = ratio
@@ -61,6 +64,7 @@ class ClassicalMatcher:
         self.corners = corners
         self.corner_confidence = corner_confidence
         self.epipolar = epipolar
+        self.rim = rim
 
     def __call__(self, images: Tensor, masks: Tensor) -> Sequence[Matches]:
         check_pictures(images, masks)
@@ -69,7 +73,7 @@ class ClassicalMatcher:
         edge = max(images.shape[-2:])
         scale = max(1, round(self.working_size / edge))
         greys = _greys(images)
-        inside = [(m > 0.5).astype(np.uint8) * 255 for m in masks.cpu().numpy()]
+        inside = [_away_from_outline(m > 0.5, self.rim * edge / 256) for m in masks.cpu().numpy()]
         features = [self._features(cv2, g, m, scale) for g, m in zip(greys, inside)]
         result = []
         for a, b in pairs(len(images)):
@@ -93,7 +97,9 @@ class ClassicalMatcher:
         size = (grey.shape[1] * scale, grey.shape[0] * scale)
         large = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        sift = cv2.SIFT_create(nfeatures=2000, contrastThreshold=0.01, edgeThreshold=20)
+        sift = cv2.SIFT_create(
+            nfeatures=2000, contrastThreshold=0.01, edgeThreshold=20, enable_precise_upscale=True
+        )
         points, descriptors = sift.detectAndCompute(large, mask)
         if descriptors is None:
             return _Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
@@ -150,3 +156,9 @@ def _greys(images: Tensor) -> list[Array]:
     """Lightness (h, w) uint8 of each picture (n, 3, h, w)."""
     luma = (images.detach().cpu().double() * torch.tensor(_LUMA, dtype=torch.float64)[:, None, None]).sum(1)
     return list((luma.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+
+
+def _away_from_outline(inside: Array, rim: float) -> Array:
+    """(h, w) uint8, 255 where the object (h, w) reaches at least `rim` pixels in every direction."""
+    depth = np.asarray(distance_transform_edt(np.pad(inside, 1)))[1:-1, 1:-1]
+    return (depth > rim).astype(np.uint8) * 255

@@ -90,8 +90,8 @@ class LoftrMatcher:
         path = self.weights
         if path is None or not path.is_file():
             raise InputError(
-                f"LoFTR's weights are not at {path}: give a file (elevation_estimator.matcher.weights=FILE, about 46 MB, "
-                "loftr_indoor_ds_new.ckpt), or choose elevation_estimator=classical, which needs none"
+                f"LoFTR's weights are not at {path}: give loftr_indoor_ds_new.ckpt (about 46 MB) by "
+                "elevation_estimator.matcher.weights=FILE, or choose elevation_estimator=classical, which needs none"
             )
         try:
             if path.suffix == ".safetensors":
