@@ -40,8 +40,8 @@ def weights() -> Weights:
 def make_pipe(weights, oracle):
     def make(synthesizer=oracle, plan="ring8", **settings) -> ImageTo3D:
         return ImageTo3D(
-            weights=weights, synthesizer=synthesizer, plan=load_plan(plan),
-            extractor=Extractor(resolution=40), **settings,
+            synthesizer=synthesizer, plan=load_plan(plan), extractor=Extractor(resolution=40),
+            **{"weights": weights, **settings},
         )  # fmt: skip
 
     return make

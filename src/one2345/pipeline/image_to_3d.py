@@ -14,6 +14,7 @@ from one2345.array_cache import ArrayCache
 from one2345.checkpoints import find_checkpoint, load_reconstructor, trained_pixels
 from one2345.errors import InputError
 from one2345.geometry import ViewPlan, load_plan
+from one2345.hub import hub_folder, is_hub_name
 from one2345.meshing import Extractor
 from one2345.models import Reconstructor
 from one2345.views import PosedViews
@@ -28,6 +29,7 @@ from .stages import Progress, StageRecord, Stages, content_key
 from .view_stage import ViewStage
 
 DEFAULT_VIEWS = "kxic/zero123-xl"
+RELEASE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Weights:
 
     @staticmethod
     def load(path: str | Path = "pretrained") -> Weights:
-        """`pretrained`, a run folder, a .ckpt or a .safetensors file. Raises CheckpointError."""
-        file = find_checkpoint(path)
+        """`pretrained`, a run folder, a .ckpt or a .safetensors file, or `organisation/name` of the hub, whose
+        repository holds a release as model.safetensors. Raises CheckpointError or WeightsUnavailable."""
+        file = _fetched(str(path)) or find_checkpoint(path)
         model, record = load_reconstructor(file)
         with file.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -64,6 +67,17 @@ class Reconstruction:
     elevation: InputElevation | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+
+def _fetched(name: str) -> Path | None:
+    """The release in a repository of the hub; None where `name` is a path, or none of a repository."""
+    if Path(name).expanduser().exists() or not is_hub_name(name):
+        return None
+    folder = hub_folder(
+        name, choose=lambda names: [RELEASE] if RELEASE in names else None, anchor=RELEASE, download=True,
+        what="a reconstruction network", choices="`pretrained` names the weights that come with the package",
+    )  # fmt: skip
+    return folder / RELEASE
 
 
 class ImageTo3D:

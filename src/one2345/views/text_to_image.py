@@ -76,11 +76,10 @@ class TextToImage:
         try:
             pipe = AutoPipelineForText2Image.from_pretrained(
                 folder,
-                torch_dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 variant=self.variant,
                 local_files_only=True,
-            ).to(device)
+            ).to(device, getattr(torch, dtype))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(
