@@ -10,7 +10,7 @@ from one2345.cli.compose import compose, groups, keys_of, to_plain
 from one2345.cli.quoting import TEXT_KEYS
 from one2345.paths import conf_dir
 
-COMMANDS = [name for name in ("train", "evaluate", "prepare") if (conf_dir() / f"{name}.yaml").is_file()]
+COMMANDS = [name for name in ("train", "evaluate", "prepare", "reconstruct") if (conf_dir() / f"{name}.yaml").is_file()]
 # what a configuration must be told before it is complete
 NEEDS = {
     "inputs=predicted": ["inputs.root=x"],
@@ -90,7 +90,7 @@ def test_text_keys_that_the_commands_have_are_really_keys():
     for command in COMMANDS:
         config = compose(command, []).config
         known |= set(keys_of(_plain_unresolved(config)))
-    later = {"text", "image", "posed", "truth", "render.python", "run.name"}
+    later = {"render.python", "run.name"}
     optional = {k for k in TEXT_KEYS if k.startswith("logger.wandb.")} | {
         "data.manifest",
         "source.manifest",
@@ -98,6 +98,9 @@ def test_text_keys_that_the_commands_have_are_really_keys():
         "data.list",
         "source.url",
         "weights",
+        "views.root",
+        "views.object",
+        "elevation_estimator.matcher.weights",
     }
     assert TEXT_KEYS - later - optional <= known
 

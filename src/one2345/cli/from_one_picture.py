@@ -24,8 +24,8 @@ from one2345.views.synthesis import Oracle, Simulated, ViewSynthesizer
 class FromOnePicture:
     """Predictor: renders the object from its input camera, and gives that picture alone to the pipeline.
 
-    views: a synthesiser, or the node of one that is given the object (`oracle`, `simulated`). known: whether the pipeline is
-    told the elevation of the input camera. settings: of `ImageTo3D`.
+    views: a synthesiser, or the node of one that is given the object (`oracle`, `simulated`). known: whether the
+    pipeline is told the elevation of the input camera. settings: of `ImageTo3D`.
     """
 
     weights: Weights
