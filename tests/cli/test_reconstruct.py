@@ -176,7 +176,8 @@ def test_a_text_is_drawn_first_and_its_picture_kept(here, weights, capsys):
     with Image.open(picture) as drawn:
         assert drawn.size == (32, 32)
     report = json.loads((here / "out" / "report.json").read_text())
-    assert report["text"] == "a red, (wooden) chair" and report["input"]["foreground"] == "none"
+    assert report["text"]["text"] == "a red, (wooden) chair" and len(report["text"]["sha256"]) == 3
+    assert report["input"]["foreground"] == "none"
     picture.write_bytes(first + b"\0")  # told from a new one
     assert execute(reconstruct.COMMAND, argv) == 0
     assert picture.read_bytes() == first + b"\0"  # kept

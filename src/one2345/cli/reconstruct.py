@@ -101,15 +101,18 @@ def main(config: Mapping[str, Any]) -> Any:
     if source is not None and source.is_dir():
         return _folder(config, pipe, pictures(source), out)
     image: Any = source
+    text = None
     if config["text"] is not None:
         image = out / "text.png"
-        _draw_text(config, image)
+        text = _draw_text(config, image)
     name = "object" if source is None else source.stem
-    return {name: _one(config, pipe, image, out, name)}
+    return {name: _one(config, pipe, image, out, name, text)}
 
 
-def _one(config: Mapping[str, Any], pipe: Any, image: Any, out: Path, name: str) -> dict[str, Path]:
-    """One picture to the folder `out`."""
+def _one(
+    config: Mapping[str, Any], pipe: Any, image: Any, out: Path, name: str, text: Any = None
+) -> dict[str, Path]:
+    """One picture to the folder `out`. text: what the picture was drawn from, for the report."""
     with StageBars() as bars:
         found = pipe(
             image,
@@ -118,10 +121,10 @@ def _one(config: Mapping[str, Any], pipe: Any, image: Any, out: Path, name: str)
             cache=out / "cache" if config["cache"] else None,
             progress=bars,
         )
-    return _save(config, found, out, name)
+    return _save(config, found, out, name, text)
 
 
-def _save(config: Mapping[str, Any], found: Any, out: Path, name: str) -> dict[str, Path]:
+def _save(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any = None) -> dict[str, Path]:
     from one2345.pipeline import save
 
     paths = save(
@@ -131,7 +134,7 @@ def _save(config: Mapping[str, Any], found: Any, out: Path, name: str) -> dict[s
         formats=config["formats"],
         animations=config["turntable"],
         frames=config["frames"],
-        provenance={"code": code_version(), "libraries": libraries(), "text": config["text"]},
+        provenance={"code": code_version(), "libraries": libraries(), "text": text},
     )
     for line in found.warnings:
         print(f"note: {line}")
@@ -184,19 +187,19 @@ def _posed(config: Mapping[str, Any], pipe: Any, out: Path) -> dict[str, Path]:
     return {**_save(config, found, out, "posed"), "cameras": out / "cameras.png"}
 
 
-def _draw_text(config: Mapping[str, Any], file: Path) -> None:
-    """The picture of the text, unless it is there already from the same settings."""
-    settings = {k: config[k] for k in ("text", "text_to_image", "seed")}
-    note, wanted = file.with_suffix(".json"), json.dumps(settings, sort_keys=True, indent=1)
-    if file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == wanted:
-        return
+def _draw_text(config: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Draw the text, unless its picture is there already from the same settings and weights; what it was made of."""
     painter = build(config["text_to_image"], allow_any=True)
-    with StageBars() as bars:
-        bars("text", 0, 1)
-        data = painter(config["text"], seed=config["seed"])
-        bars("text", 1, 1)
-    write_atomic(file, data)
-    write_atomic(note, wanted)
+    made_of = {"text": config["text"], "seed": config["seed"], **painter.describe()}
+    note, wanted = file.with_suffix(".json"), json.dumps(made_of, sort_keys=True, indent=1)
+    if not (file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == wanted):
+        with StageBars() as bars:
+            bars("text", 0, 1)
+            data = painter(config["text"], seed=config["seed"])
+            bars("text", 1, 1)
+        write_atomic(file, data)
+        write_atomic(note, wanted)
+    return made_of
 
 
 def _check_weights(node: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from one2345.errors import CheckpointError, InputError
-from one2345.hub import WeightsUnavailable, hub_folder, is_hub_name, part_files
+from one2345.hub import WeightsUnavailable, hub_folder, is_hub_name, part_files, sha256, stated_sha256
 from one2345.seeding import key
 
 CHOICES = "the choices left: text_to_image.weights=DIR (a folder in diffusers' layout), or image=FILE"
@@ -55,6 +55,14 @@ class TextToImage:
     def check(self) -> None:
         """Raise at once where the weights are neither here nor within reach; nothing heavy is imported."""
         self._folder(probe=True)
+
+    def describe(self) -> dict[str, Any]:
+        """Settings that decide a picture, and SHA-256 of the weights, which are fetched for it but not loaded."""
+        folder = self._folder()
+        files = sorted(folder.glob("*/*.safetensors"))
+        hashes = {f.relative_to(folder).as_posix(): stated_sha256(f) or sha256(f) for f in files}
+        names = ("weights", "revision", "suffix", "negative", "steps", "guidance", "size", "variant", "dtype")
+        return {**{name: getattr(self, name) for name in names}, "sha256": hashes}
 
     def __call__(self, text: str, *, seed: int = 0) -> bytes:
         """The picture of `text` as a PNG file. Raises InputError for an empty text, CheckpointError for weights
