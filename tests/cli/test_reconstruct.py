@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 from tests.evaluation.meshes import chair
 from tests.training.scenes import TINY, tiny_model
+from tests.views.zero123.tiny import make_tiny
 
 from one2345.checkpoints import save_release
 from one2345.cli import evaluate, reconstruct
 from one2345.cli.app import configure, execute
 from one2345.meshing import write_mesh
 from one2345.views import read_object
+from one2345.views.zero123 import SCHEDULE, save_zero123
 
 QUICK = ("extractor.resolution=32", "turntable=[]", "frames=2", "plan=ring8", "device=cpu")
 
@@ -271,3 +273,29 @@ def tiny_painter(folder: Path) -> None:
         scheduler=DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
+
+
+def test_a_photograph_through_random_weights_of_zero123(here, weights, capsys):
+    """Nothing sensible to be seen, but every stage as for a photograph."""
+    save_zero123(here / "zero123", make_tiny(pixels=True), scheduler=SCHEDULE)
+    picture = np.full((60, 90, 3), 250, np.uint8)
+    picture[15:50, 20:70] = (40, 90, 160)
+    Image.fromarray(picture).save(here / "photo.jpg", quality=95)
+    argv = [
+        "image=photo.jpg", "views=zero123_mini", "views.weights=zero123", f"ckpt={weights}", *QUICK,
+        "views.steps=2", "views.near_steps=2", "plan=published", "out=out",
+    ]  # fmt: skip
+    assert execute(reconstruct.COMMAND, argv) == 0
+    report = json.loads((here / "out" / "report.json").read_text())
+    assert report["input"]["foreground"] == "uniform background" and report["input"]["source_size"] == [60, 90]
+    assert set(report["views"]["sha256"]) >= {"unet/diffusion_pytorch_model.safetensors"}
+    assert len(report["views made"]) == 40
+    placed = report["elevation"]
+    assert placed["source"] in ("prior", "estimated")
+    said = capsys.readouterr().out
+    if placed["source"] == "prior":
+        assert placed["degrees"] == 20.0 and "could not be estimated" in " ".join(report["warnings"])
+        assert "note: the elevation could not be estimated" in said
+    before = (here / "out" / "mesh.glb").read_bytes()
+    assert execute(reconstruct.COMMAND, [*argv[:-1], "out=again"]) == 0
+    assert (here / "again" / "mesh.glb").read_bytes() == before

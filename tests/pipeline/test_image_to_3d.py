@@ -13,7 +13,7 @@ from one2345.objects import MeshObject, load_mesh, occupancy
 from one2345.pipeline import ImageTo3D, ReconstructedMesh, Weights, save
 from one2345.pipeline.stages import content_key
 from one2345.pipeline.view_stage import PROBE
-from one2345.views.elevation import ElevationEstimate
+from one2345.views.elevation import ClassicalMatcher, ElevationEstimate, ElevationEstimator
 from one2345.views.synthesis import Oracle, Replay, Simulated, Synthesised
 
 
@@ -40,12 +40,11 @@ class Recorder:
         return self.inner(requests, pictures, seed=seed, report=report)
 
 
-class Says:
-    """An estimator of the elevation that says what it is told."""
-
-    threshold, prior = 0.5, 20.0
+class Says(ElevationEstimator):
+    """Says what it is told."""
 
     def __init__(self, degrees, confidence):
+        super().__init__(matcher=ClassicalMatcher(), threshold=0.5, prior=20.0)
         self.degrees, self.confidence, self.calls = degrees, confidence, 0
 
     def estimate(self, images, masks, *, offsets):

@@ -65,9 +65,8 @@ def input_elevation(
     with stages.stage(STAGE) as record:
         record.made += 1
         found = estimator.estimate(near.images, near.masks, offsets=NEAR_OFFSETS)
-    if found.degrees is None or found.confidence < estimator.threshold:
-        return InputElevation(
-            estimator.prior, "prior", found.confidence, found.degrees,
-            found.reason or f"confidence {found.confidence:.2f}, the threshold is {estimator.threshold:g}",
-        )  # fmt: skip
-    return InputElevation(found.degrees, "estimated", found.confidence, found.degrees, found.reason)
+    if estimator.trusts(found):
+        assert found.degrees is not None
+        return InputElevation(found.degrees, "estimated", found.confidence, found.degrees, found.reason)
+    reason = f"{found.reason}; confidence {found.confidence:.2f}, threshold {estimator.threshold:g}"
+    return InputElevation(estimator.prior, "prior", found.confidence, found.degrees, reason)

@@ -2,14 +2,13 @@
 
 from .classical import ClassicalMatcher
 from .estimate import NEAR_OFFSETS, ElevationEstimate, estimate_elevation
-from .estimator import ElevationChoice, ElevationEstimator
+from .estimator import ElevationEstimator
 from .loftr import LoftrMatcher
 from .matching import Matcher, Matches, pairs
 
 __all__ = [
     "NEAR_OFFSETS",
     "ClassicalMatcher",
-    "ElevationChoice",
     "ElevationEstimate",
     "ElevationEstimator",
     "LoftrMatcher",

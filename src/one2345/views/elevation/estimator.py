@@ -1,10 +1,9 @@
-"""Which elevation the pipeline goes on with: the estimate, or the prior where it can't be trusted."""
+"""An estimate of the elevation with what to make of it: when to trust it, and what stands in else."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -15,20 +14,10 @@ from .estimate import NEAR_OFFSETS, ElevationEstimate, estimate_elevation
 from .matching import Matcher
 
 
-@dataclass(frozen=True)
-class ElevationChoice:
-    """degrees: the elevation to use. estimated: False where it is the prior. message: why, in one line."""
-
-    degrees: float
-    estimated: bool
-    message: str
-    estimate: ElevationEstimate
-
-
 class ElevationEstimator:
-    """Estimates the elevation, and says so where its prior must stand in.
+    """Estimates the elevation with one matcher.
 
-    matcher: finds the same points in two pictures. threshold: confidence in [0, 1] below which the prior is used.
+    matcher: finds the same points in two pictures. threshold: confidence in [0, 1] below which the prior stands in.
     prior: elevation in degrees. Raises InputError for values outside these.
     """
 
@@ -53,27 +42,6 @@ class ElevationEstimator:
         """As `estimate_elevation`, with this estimator's matcher."""
         return estimate_elevation(images, masks, matcher=self.matcher, offsets=offsets, K=K, radius=radius)
 
-    def __call__(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        *,
-        offsets: Sequence[tuple[float, float]] = NEAR_OFFSETS,
-        K: Tensor | None = None,
-        radius: float = RADIUS,
-    ) -> ElevationChoice:
-        """The elevation to use for near views images (n, 3, h, w), masks (n, h, w); see `estimate_elevation`."""
-        found = self.estimate(images, masks, offsets=offsets, K=K, radius=radius)
-        if found.degrees is not None and found.confidence >= self.threshold:
-            said = f"elevation {found.degrees:.1f} degrees, confidence {found.confidence:.2f}: {found.reason}"
-            return ElevationChoice(found.degrees, True, said, found)
-        guess = (
-            "no estimate"
-            if found.degrees is None
-            else f"the estimate of {found.degrees:.1f} degrees is not used"
-        )
-        said = (
-            f"elevation {self.prior:.1f} degrees is the prior: {guess} (confidence {found.confidence:.2f}, threshold "
-            f"{self.threshold:.2f}): {found.reason}; elevation=DEGREES sets it"
-        )
-        return ElevationChoice(self.prior, False, said, found)
+    def trusts(self, estimate: ElevationEstimate) -> bool:
+        """Whether to go on with the estimate; else the prior stands in."""
+        return estimate.degrees is not None and estimate.confidence >= self.threshold
