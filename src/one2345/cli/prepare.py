@@ -1,9 +1,12 @@
 """Render meshes or analytic shapes into the views format that training and evaluation read.
 
+stage=predict instead runs a synthesiser over objects that are prepared already.
+
 What lies complete in the output folder already is kept, so an interrupted run goes on where it stopped;
 objects that cannot be prepared are listed with the reason in its quarantine.jsonl.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +19,24 @@ from one2345.errors import InputError
 
 COMMAND = app.Command("prepare", "one2345.cli.prepare", folder=False, scaled=False)
 SPLITS = ("train", "val", "test")
+STAGES = ("render", "predict")
 
 
 def run(argv: list[str] | None = None) -> None:
-    """`python prepare.py ...`."""
-    app.run(COMMAND, argv)
+    """`python prepare.py ...`; stage=predict is a command of its own."""
+    told = sys.argv[1:] if argv is None else argv
+    if "stage=predict" in told:
+        from one2345.cli import predict
+
+        predict.run(told)
+    else:
+        app.run(COMMAND, told)
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work before anything heavy is imported."""
+    if config["stage"] not in STAGES:
+        raise InputError(f"stage={config['stage']} is unknown; it takes {', '.join(STAGES)}")
     source = config["source"]
     if source.get("root") is not None:
         if source.get("download"):

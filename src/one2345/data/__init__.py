@@ -4,7 +4,7 @@ from .batch import Scene, SceneBatch, TargetRays, collate
 from .dataset import SceneSizes, ViewsDataset
 from .gso import GsoSource
 from .object_list import ListedObject, ObjectList, load_object_list, object_lists
-from .pairs import PairBatch, PairSettings, PairsDataset
+from .pairs import PairBatch, PairsDataset, PairSettings
 from .prepare import PrepareSummary, prepare_objects
 from .recipe import Recipe, SampleSizes
 from .sampler import Draw, ObjectSampler

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .datamodule import ReconstructionDataModule
-from .pairs import PairBatch, PairSettings, PairsDataset
+from .pairs import PairBatch, PairsDataset, PairSettings
 from .recipe import Recipe
 from .sources import Source
 

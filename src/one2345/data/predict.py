@@ -159,7 +159,7 @@ def _predict(
 
 
 def plan_requests(record: ObjectRecord, settings: PredictSettings) -> tuple[list[ViewRequest], list[str]]:
-    """What is predicted of an object, and from which view each: stage 1 from the first view, near from their parents."""
+    """What is predicted, and from which view each: stage 1 from the first view, near views from their parents."""
     azimuth, elevation, _ = (x.double() for x in spherical(record.cameras.c2w))
     stage1 = record.indices("stage1")
     if not stage1:

@@ -88,6 +88,7 @@ class ViewSynthesisModule(pl.LightningModule):
         shape = (3, self.model.size, self.model.size)
         self.register_buffer("target_sum", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("target_count", torch.zeros((), dtype=torch.float64))
+        self.train()
 
     def train(self, mode: bool = True) -> ViewSynthesisModule:
         """Parts that don't learn stay in evaluation mode."""
