@@ -36,7 +36,10 @@ class AdamCosine:
         """Optimiser and schedule of parameters, or of groups as torch has them, each with a rate `lr` of its own."""
         first, second = self.betas
         optimizer = torch.optim.AdamW(
-            list(parameters), lr=self.lr, betas=(first, second), weight_decay=self.weight_decay
+            list(parameters),  # type: ignore[arg-type]
+            lr=self.lr,
+            betas=(first, second),
+            weight_decay=self.weight_decay,
         )
         return optimizer, torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.factor(step, total_steps)

@@ -15,6 +15,7 @@ from ..checkpoints import KEY, training_record
 from ..data.pairs import PairBatch
 from ..errors import InputError
 from ..evaluation.metrics import ObjectMean
+from ..hub import Pose
 from ..seeding import torch_rng
 from ..views.zero123 import LoadedZero123, Noise, denoise, make_scheduler, save_zero123
 from .condition_dropout import ConditionDropout
@@ -68,7 +69,8 @@ class ViewSynthesisModule(pl.LightningModule):
             raise InputError(
                 f"weights with pose={model.pose} can't be trained: pairs say how distance changes"
             )
-        self.model, self.pose = model.model, model.pose
+        self.model = model.model
+        self.pose: Pose = model.pose
         self.schedule = dict(model.scheduler)
         self.noising = make_scheduler(self.schedule)
         self.optim, self.dropout = optim, dropout or ConditionDropout()

@@ -37,7 +37,7 @@ def new_zero123(
     transformers' CLIPVisionConfig. pose_gain: factor on the first weights of the pose in the projection.
     scheduler: the noise, in the words of diffusers.
     """
-    from diffusers.models import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     codec = PixelCodec(factor=fold, scale=scale)
@@ -47,7 +47,12 @@ def new_zero123(
             f"zero123 of {size} px: {levels} levels of channels={list(channels)} need as many entries of "
             f"attention={list(attention)}, and a size that fold={fold} and the halvings divide"
         )
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     sizes |= {"image_size": 32, "patch_size": 8, "projection_dim": 64, **(encoder or {})}
     unet = UNet2DConditionModel(
         sample_size=size // fold,
