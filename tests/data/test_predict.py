@@ -127,8 +127,12 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(root, tmp_path, stopped
     # As if the kill had fallen between two pictures.
     for name in [n for n in found if n.endswith("s3.png")]:
         (tmp_path / "parts" / name).unlink()
-    predict(root, tmp_path / "parts", chain=True)
+    there = {n for n in tree(tmp_path / "parts") if n.endswith(".png") and n.startswith("ball-0")}
+    painter = Painter()
+    predict(root, tmp_path / "parts", painter, chain=True)
     assert tree(tmp_path / "parts") == whole
+    made_of_first = set(painter.asked[0]) | (set(painter.asked[1]) if there else set())
+    assert not made_of_first & {Path(n).stem for n in there}
     painter = Painter()
     assert predict(root, tmp_path / "parts", painter, chain=True).kept == 3 and painter.asked == []
 
