@@ -22,7 +22,7 @@ class Recorder:
 
     def __init__(self, inner, *, stop_after=None, elevation="inner"):
         self.inner, self.stop_after = inner, stop_after
-        self.size = inner.size
+        self.size, self.consistent = inner.size, inner.consistent
         self.elevation = inner.elevation if elevation == "inner" else elevation
         self.asked, self.pictures = [], {}
 
@@ -181,6 +181,35 @@ def test_views_that_are_not_finite_are_refused(make_pipe, oracle):
 
     with pytest.raises(InputError, match=r"NaN.*views\.dtype=float32"):
         make_pipe(Overflows(oracle))()
+
+
+def test_views_that_disagree_may_be_outvoted(make_pipe, oracle, tmp_path):
+    """One view of forty shows next to nothing, which would carve the object away."""
+
+    class Spoilt(Recorder):
+        def __call__(self, requests, pictures, *, seed, report=None):
+            made = self.inner(requests, pictures, seed=seed)
+            for index, request in enumerate(requests):
+                if request.name == "s1":
+                    made.masks[index, :, : self.size // 2] = 0
+                    made.images[index, :, :, : self.size // 2] = 1
+            return made
+
+    truth = inside(oracle.object.mesh)
+    scores = {}
+    for consistent in (True, False):
+        spoilt = Spoilt(oracle)
+        spoilt.consistent = consistent
+        found = make_pipe(spoilt, plan="published")()
+        scores[consistent] = iou(inside(found.mesh), truth)
+        assert found.facts["hull_tolerance"] == (None if consistent else 0.1)
+    assert scores[False] > scores[True] + 0.05
+    strict = make_pipe(spoilt, plan="published", hull_tolerance=0.0)()
+    assert iou(inside(strict.mesh), truth) == pytest.approx(scores[True])
+    saved = save(found, tmp_path, animations=[], frames=2)
+    assert not Replay(root=saved["views"]).consistent
+    with pytest.raises(InputError, match=r"hull_tolerance=1\.5"):
+        make_pipe(hull_tolerance=1.5)
 
 
 def test_the_folder_holds_views_that_give_the_same_mesh_again(make_pipe, tmp_path):

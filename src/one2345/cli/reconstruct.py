@@ -89,6 +89,7 @@ def main(config: Mapping[str, Any]) -> Any:
         plan=build(config["plan"], allow_any=True),
         estimator=build(config["elevation_estimator"], allow_any=True),
         extractor=build(config["extractor"], allow_any=True),
+        hull_tolerance=config["hull_tolerance"],
         segment=config["segment"],
         fill=config["fill"],
         download=config["download"],

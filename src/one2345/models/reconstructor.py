@@ -117,8 +117,14 @@ class Reconstructor(nn.Module):
         self.hull_tolerance = hull_tolerance
         self.hull_range = hull_range
 
-    def forward(self, images: Tensor, masks: Tensor, cameras: Cameras) -> ReconstructedField:
-        """images (b, v, 3, h, w) on white in [0, 1], masks (b, v, h, w), cameras (b, v) -> the field of b objects."""
+    def forward(
+        self, images: Tensor, masks: Tensor, cameras: Cameras, *, hull_tolerance: float | None = None
+    ) -> ReconstructedField:
+        """images (b, v, 3, h, w) on white in [0, 1], masks (b, v, h, w), cameras (b, v) -> the field of b objects.
+
+        hull_tolerance: in place of the network's own, for views that agree less than those it was trained on.
+        """
+        tolerance = self.hull_tolerance if hull_tolerance is None else hull_tolerance
         batch, views = images.shape[:2]
         inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
         fine, middle, _ = self.feature_net(inputs.contiguous(memory_format=torch.channels_last))
@@ -130,7 +136,7 @@ class Reconstructor(nn.Module):
             nodes = self.box.nodes().to(images)
             for index in range(batch):
                 features = middle[index].to(images.dtype)
-                volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index])
+                volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index], tolerance)
                 volumes.append(volume)
                 hulls.append(hull)
         latent = self.volume_net(torch.stack(volumes))
@@ -146,12 +152,12 @@ class Reconstructor(nn.Module):
         )
 
     def _cost_volume(
-        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras
+        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras, tolerance: float
     ) -> tuple[Tensor, Tensor]:
         """One object's cost volume (c, n, n, n) and the hull's signed distance at its nodes (n, n, n)."""
         points = nodes.reshape(-1, 3)
         with torch.no_grad():
-            hull = hull_sdf(points, mask_distance(masks), cameras, tolerance=self.hull_tolerance)
+            hull = hull_sdf(points, mask_distance(masks), cameras, tolerance=tolerance)
             hull = hull.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
             active = (hull < self.hull_range).nonzero()[:, 0]
             mask_mean, _, count = lift(masks[:, None], points[active], cameras)

@@ -31,14 +31,16 @@ class FieldStage:
     pixels: int | None = None
 
     @torch.no_grad()
-    def mesh(self, views: PosedViews, stages: Stages) -> ReconstructedMesh:
-        """The mesh of the source views, in the world frame.
+    def mesh(
+        self, views: PosedViews, stages: Stages, *, hull_tolerance: float | None = None
+    ) -> ReconstructedMesh:
+        """The mesh of the source views, in the world frame. hull_tolerance: see `Reconstructor.forward`.
 
         Raises EmptySurfaceError where the field has no surface.
         """
         views = views if self.pixels is None else resized(views, self.pixels)
         key = content_key(
-            "mesh", self.digest, repr(self.extractor), self.device.type,
+            "mesh", self.digest, repr(self.extractor), self.device.type, hull_tolerance,
             views.images, views.masks, views.cameras.K, views.cameras.c2w,
         )  # fmt: skip
         with stages.stage(NETWORK) as record:
@@ -46,7 +48,12 @@ class FieldStage:
             if kept is not None:
                 return ReconstructedMesh(kept["vertices"], kept["faces"], kept.get("colours"))
             moved = views.to(self.device)
-            field = self.model(moved.images[None], moved.masks[None], Cameras.stack([moved.cameras]))
+            field = self.model(
+                moved.images[None],
+                moved.masks[None],
+                Cameras.stack([moved.cameras]),
+                hull_tolerance=hull_tolerance,
+            )
         with stages.stage(EXTRACTION) as record:
             mesh = self._extract(field.box, field.sdf, field.colour)
             arrays = {"vertices": mesh.vertices, "faces": mesh.faces}

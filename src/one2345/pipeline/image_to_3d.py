@@ -30,6 +30,8 @@ from .view_stage import ViewStage
 
 DEFAULT_VIEWS = "kxic/zero123-xl"
 RELEASE = "model.safetensors"
+INCONSISTENT = 0.1
+"""Share of generated views that may disagree with the hull (experiments/inconsistent_views)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class ImageTo3D:
     """A picture of one object to a mesh (One-2-3-45, arXiv 2306.16928), without optimisation per object.
 
     weights: the reconstruction network. synthesizer: makes the views of `plan`. estimator: of the input camera's
-    elevation. segment, fill: see `views.preprocess.prepare_picture`. group: views that are asked for at once.
+    elevation. hull_tolerance: share of the views that may disagree with the silhouette hull that the network starts
+    from; None: the network's own for views that agree with each other, else INCONSISTENT. segment, fill: see
+    `views.preprocess.prepare_picture`. group: views that are asked for at once.
 
     The same picture and seed give the same mesh on the same device.
     """
@@ -97,6 +101,7 @@ class ImageTo3D:
         plan: ViewPlan | None = None,
         estimator: ElevationEstimator | None = None,
         extractor: Extractor | None = None,
+        hull_tolerance: float | None = None,
         segment: Segment = "auto",
         fill: float = 0.75,
         download: bool = False,
@@ -107,6 +112,9 @@ class ImageTo3D:
         self.synthesizer = synthesizer
         self.plan = plan if plan is not None else load_plan("published")
         self.estimator = estimator or ElevationEstimator(matcher=ClassicalMatcher())
+        if hull_tolerance is not None and not 0 <= hull_tolerance < 1:
+            raise InputError(f"hull_tolerance={hull_tolerance}: a share of the views, from 0 to below 1")
+        self.hull_tolerance = hull_tolerance
         self.segment: Segment = segment
         self.fill, self.download = fill, download
         self.group = group if group is not None else (32 if self.device.type == "cuda" else 8)
@@ -170,12 +178,17 @@ class ImageTo3D:
             elevation, synthesizer=self.synthesizer, estimator=self.estimator, views=views_of, stages=stages
         )
         views = views_of.make(self.plan, placed.degrees)
-        mesh = self.field.mesh(views[views.indices(*self.plan.sources)], stages)
+        tolerance = self.hull_tolerance
+        if tolerance is None and not self.synthesizer.consistent:
+            tolerance = INCONSISTENT
+        sources = views[views.indices(*self.plan.sources)]
+        mesh = self.field.mesh(sources, stages, hull_tolerance=tolerance)
         notes = [*picture.warnings, *([placed.warning] if placed.warning else [])]
         return Reconstruction(
             mesh=mesh, views=views, stages=stages.records, sources=tuple(self.plan.sources),
             picture=picture, elevation=placed,
-            facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": dict(self.synthesizer.describe())},
+            facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": dict(self.synthesizer.describe()),
+                "consistent": self.synthesizer.consistent, "hull_tolerance": tolerance},
             warnings=tuple(notes),
         )  # fmt: skip
 
@@ -189,7 +202,7 @@ class ImageTo3D:
     ) -> Reconstruction:
         """The mesh of posed pictures in the world frame; all of them are sources."""
         stages = self._stages(cache, progress)
-        mesh = self.field.mesh(views, stages)
+        mesh = self.field.mesh(views, stages, hull_tolerance=self.hull_tolerance)
         return Reconstruction(
             mesh=mesh, views=views, stages=stages.records, sources=tuple(dict.fromkeys(views.roles)),
             facts=self._facts(), warnings=warnings,

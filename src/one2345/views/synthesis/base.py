@@ -58,8 +58,9 @@ class ViewSynthesizer(Protocol):
     """Makes pictures of one object from given pictures of it.
 
     size: edge of its square pictures in pixels. elevation: of the input camera in degrees where the synthesiser
-    knows it (a replay, a known object), else None. A picture depends on its request, the picture that it is made
-    from and the seed alone: not on the other requests of the call, nor on their order.
+    knows it (a replay, a known object), else None. consistent: whether its pictures all show one and the same
+    object, as renders and photographs do and a model's don't quite. A picture depends on its request, the picture
+    that it is made from and the seed alone: not on the other requests of the call, nor on their order.
     """
 
     @property
@@ -67,6 +68,9 @@ class ViewSynthesizer(Protocol):
 
     @property
     def elevation(self) -> float | None: ...
+
+    @property
+    def consistent(self) -> bool: ...
 
     def picture(self) -> Synthesised | None:
         """The input picture (one) where the synthesiser has it itself, so that none need be given; else None."""

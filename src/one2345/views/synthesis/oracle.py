@@ -23,6 +23,8 @@ class Oracle:
     made from; its id where that says as much.
     """
 
+    consistent = True
+
     def __init__(
         self, *, object: Object3D, elevation: float, size: int = 256, fingerprint: str | None = None
     ) -> None:

@@ -44,6 +44,7 @@ class Replay:
         known = stored if elevation is None or isinstance(elevation, str) else elevation
         self.elevation = float(known) if isinstance(known, int | float) else None
         self.size = self._first_size()
+        self.consistent = self.record is not None and self.record.provenance.get("consistent") is True
 
     def picture(self) -> Synthesised | None:
         """The first view of the record, which shows the object from the input camera; None for a plain folder."""

@@ -22,6 +22,8 @@ _INPUT = ViewRequest(name="the input", parent=None, azimuth=0.0, elevation=0.0)
 class Simulated:
     """The oracle's views, perturbed by `errors` with the drift of a parent handed down to what is made from it."""
 
+    consistent = False
+
     def __init__(self, *, oracle: Oracle, errors: SimulatedInputs | None = None) -> None:
         self.oracle = oracle
         self.errors = errors if errors is not None else SimulatedInputs(chain=True)

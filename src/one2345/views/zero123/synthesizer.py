@@ -47,6 +47,7 @@ class Zero123Synthesizer:
     """
 
     elevation = None
+    consistent = False
 
     def __init__(
         self,
