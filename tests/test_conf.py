@@ -10,7 +10,11 @@ from one2345.cli.compose import compose, groups, keys_of, to_plain
 from one2345.cli.quoting import TEXT_KEYS
 from one2345.paths import conf_dir
 
-COMMANDS = [name for name in ("train", "evaluate", "prepare", "reconstruct") if (conf_dir() / f"{name}.yaml").is_file()]
+COMMANDS = [
+    name
+    for name in ("train", "evaluate", "prepare", "reconstruct")
+    if (conf_dir() / f"{name}.yaml").is_file()
+]
 # what a configuration must be told before it is complete
 NEEDS = {
     "inputs=predicted": ["inputs.root=x"],

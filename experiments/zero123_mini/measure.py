@@ -81,7 +81,12 @@ def main() -> None:
     mean = torch.stack(
         [resized(record.views().images, size).mean(0) for record in objects(asked.train, "train")]
     ).mean(0)
-    kinds = ("stage 1", "near", "all")
+    kinds = (
+        "stage 1",
+        "turned",
+        "near",
+        "all",
+    )  # turned: stage 1 without the view from the input's own camera
     rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     sheet = []
     for record in objects(asked.test, "test"):
@@ -99,7 +104,7 @@ def main() -> None:
         pictures = {
             "own": synthesizer(requests, given, seed=seed).images,
             "shuffled among its kind": synthesizer(
-                shuffled(requests, [stage1, near], record.id), given, seed=seed
+                shuffled(requests, [stage1[1:], near], record.id), given, seed=seed
             ).images,
             "shuffled among all": synthesizer(
                 shuffled(requests, [stage1 + near], record.id), given, seed=seed
@@ -107,7 +112,7 @@ def main() -> None:
             "mean image": mean.expand_as(truth),
             "source": given,
         }
-        for kind, which in zip(kinds, (stage1, near, stage1 + near), strict=True):
+        for kind, which in zip(kinds, (stage1, stage1[1:], near, stage1 + near), strict=True):
             rows[kind].append({n: float(psnr(p[which], truth[which]).mean()) for n, p in pictures.items()})
         shown = [*stage1, near[0], near[2]]
         sheet += [

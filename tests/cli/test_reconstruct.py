@@ -287,7 +287,10 @@ def test_a_photograph_through_random_weights_of_zero123(here, weights, capsys):
     ]  # fmt: skip
     assert execute(reconstruct.COMMAND, argv) == 0
     report = json.loads((here / "out" / "report.json").read_text())
-    assert report["input"]["foreground"] == "uniform background" and report["input"]["source_size"] == [60, 90]
+    assert report["input"]["foreground"] == "uniform background" and report["input"]["source_size"] == [
+        60,
+        90,
+    ]
     assert set(report["views"]["sha256"]) >= {"unet/diffusion_pytorch_model.safetensors"}
     assert len(report["views made"]) == 40
     placed = report["elevation"]

@@ -41,7 +41,7 @@ OUTLINE_WEIGHT = 5.0  # of each of the two tangents of a pair, in matches of ful
 NEAR_BEST = 1.05  # candidates whose cost is at most this many times the best can't be told from it
 UNDECIDED = 60.0  # degrees of such candidates, from which on the pictures are said to show no elevation
 # Log-odds that an estimate is within 5 degrees, from the logarithms of its spread and of its range: a logistic fit on
-# modelled objects (true and simulated near views) and analytic shapes; experiments/elevation says how it holds on scans.
+# modelled objects (true and simulated near views) and analytic shapes; experiments/elevation: how it holds on scans.
 CONFIDENCE = (5.70, -0.85, -1.29)
 
 
