@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -92,7 +92,8 @@ def _load_folder(source: Source, place: _Place) -> LoadedZero123:
     fill(encoder, read_weights(encoder_files), where=str(encoder_files[0]), dtype=place.dtype, device=place.device,
          ignore=_POSITIONS)  # fmt: skip
     codec = _pixels(own["codec"], source.path / OWN) if "codec" in own else _vae(source, place)
-    model = _assemble(unet, codec, encoder, *_projection(source), place, size=int(own.get("size", SIZE)))
+    model = _assemble(unet, codec, encoder, *_projection(source), place, size=int(own.get("size", SIZE)),
+                      reprojected=own.get("reprojected", ()))  # fmt: skip
     schedule = source.path / "scheduler" / "scheduler_config.json"
     return LoadedZero123(
         model=model, scheduler=read_json(schedule), pose=source.pose(), facts=_repository(source)
@@ -177,12 +178,14 @@ def _assemble(
     place: _Place,
     *,
     size: int,
+    reprojected: Sequence[float] = (),
 ) -> Zero123:
     """Join the parts, whose sizes must fit; the projection is named `projection`, `proj` or nothing in its file."""
-    if unet.config["in_channels"] != 2 * codec.channels or unet.config["out_channels"] != codec.channels:
+    wanted = (2 + len(reprojected)) * codec.channels
+    if unet.config["in_channels"] != wanted or unet.config["out_channels"] != codec.channels:
         raise CheckpointError(
             f"{where}: the UNet has {unet.config['in_channels']} channels in and {unet.config['out_channels']} out; "
-            f"latents of {codec.channels} need {2 * codec.channels} and {codec.channels}"
+            f"latents of {codec.channels} need {wanted} and {codec.channels}"
         )
     with torch.device("meta"):
         linear = nn.Linear(
@@ -191,7 +194,9 @@ def _assemble(
     prefix = next((p for p in ("projection.", "proj.") if any(n.startswith(p) for n in projection)), "")
     names = {n.removeprefix(prefix): t for n, t in projection.items()}
     fill(linear, names, where=f"{where}: projection", dtype=place.dtype, device=place.device)
-    return Zero123(unet=unet, codec=codec, image_encoder=encoder, projection=linear, size=size)
+    return Zero123(
+        unet=unet, codec=codec, image_encoder=encoder, projection=linear, size=size, reprojected=reprojected
+    )
 
 
 def own_size(folder: Path) -> int:
@@ -207,6 +212,11 @@ def _own_record(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: `size` must be a number of pixels, not {record.get('size')!r}")
     if record.get("pose") not in get_args(Pose):
         raise CheckpointError(f"{file}: `pose` must be one of {', '.join(get_args(Pose))}")
+    elevations = record.get("reprojected", [])
+    if not isinstance(elevations, list) or not all(
+        type(e) in (int, float) and -90 <= e <= 90 for e in elevations
+    ):
+        raise CheckpointError(f"{file}: `reprojected` must list elevations in degrees, not {elevations!r}")
     return {k: v for k, v in record.items() if v is not None}
 
 

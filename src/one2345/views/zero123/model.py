@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .codec import Codec
+from .reproject import reproject
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -24,13 +26,21 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Condition:
-    """What the model is told of n pictures. embeddings: (n, d) of the image encoder. latents: (n, c, h, w)."""
+    """What the model is told of n pictures. embeddings: (n, d) of the image encoder. latents: (n, c, h, w).
+    pictures: (n, 3, size, size) themselves."""
 
     embeddings: Tensor
     latents: Tensor
+    pictures: Tensor
 
     def __getitem__(self, index: Any) -> Condition:
-        return Condition(self.embeddings[index], self.latents[index])
+        return Condition(self.embeddings[index], self.latents[index], self.pictures[index])
+
+    @staticmethod
+    def cat(parts: Sequence[Condition]) -> Condition:
+        """The pictures of all parts, in order."""
+        names = ("embeddings", "latents", "pictures")
+        return Condition(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 class Zero123(nn.Module):
@@ -38,7 +48,9 @@ class Zero123(nn.Module):
 
     unet: takes noisy and condition latents side by side, and one token as context. codec: pictures to latents.
     image_encoder: picture to embedding. projection: linear, from embedding and pose (4) to the token.
-    size: edge of the square pictures in pixels that the weights were trained for.
+    size: edge of the square pictures in pixels that the weights were trained for. reprojected: elevations in degrees;
+    for each, the latents of the picture as the wanted camera would see it from there if it showed a ball (`reproject`)
+    follow those of the picture itself. Nothing of the published model: a start for small ones.
     """
 
     def __init__(
@@ -49,6 +61,7 @@ class Zero123(nn.Module):
         image_encoder: CLIPVisionModelWithProjection,
         projection: nn.Linear,
         size: int = 256,
+        reprojected: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -56,6 +69,7 @@ class Zero123(nn.Module):
         self.image_encoder = image_encoder
         self.projection = projection
         self.size = size
+        self.reprojected = tuple(float(elevation) for elevation in reprojected)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,7 +90,13 @@ class Zero123(nn.Module):
         return Condition(
             embeddings=self.image_encoder(pixel_values=self._for_encoder(images)).image_embeds,
             latents=self.codec.condition(images),
+            pictures=images,
         )
+
+    def image_latents(self, condition: Condition, pose: Tensor) -> Tensor:
+        """What stands beside the noisy latents for pose vectors (n, 4): those of the pictures, and of `reprojected`."""
+        guesses = [reproject(condition.pictures, pose, elevation=e) for e in self.reprojected]
+        return torch.cat([condition.latents, *(self.codec.condition(guess) for guess in guesses)], 1)
 
     def token(self, condition: Condition, pose: Tensor) -> Tensor:
         """The context (n, 1, d) of pose vectors (n, 4)."""

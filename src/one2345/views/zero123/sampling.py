@@ -115,7 +115,7 @@ def denoise(
     shape = model.latent_shape(1)
     start = torch.cat([torch.randn(shape, generator=one.start) for one in noise])
     latents = start.to(model.device) * scheduler.init_noise_sigma
-    token, image = model.token(condition, poses), condition.latents
+    token, image = model.token(condition, poses), model.image_latents(condition, poses)
     guided = guidance != 1.0
     if guided:
         token, image = (

@@ -32,8 +32,8 @@ def save_zero123(
 ) -> None:
     """Write a folder that `load_zero123` reads.
 
-    unet/, vae/ (of a `VaeCodec`), image_encoder/, scheduler/, projection.safetensors, and one2345.json with size,
-    pose and a `PixelCodec`'s factor and scale; it comes last, so that a folder that has it is whole. scheduler:
+    unet/, vae/ (of a `VaeCodec`), image_encoder/, scheduler/, projection.safetensors, and one2345.json with size, pose,
+    reprojected and a `PixelCodec`'s factor and scale; it comes last, so that a folder that has it is whole. scheduler:
     configuration of the noise schedule in the words of diffusers. record: plain notes on how the weights came to
     be. dtype: to store in, None: as they are.
     """
@@ -52,6 +52,7 @@ def save_zero123(
     content: dict[str, Any] = {
         "format": FORMAT,
         "size": model.size,
+        "reprojected": list(model.reprojected),
         "pose": pose,
         "codec": {"factor": codec.factor, "scale": codec.scale} if pixels else None,
         "record": dict(record or {}),

@@ -27,6 +27,7 @@ def new_zero123(
     token: int = 64,
     encoder: Mapping[str, Any] | None = None,
     pose_gain: float = 1.0,
+    reprojected: Sequence[float] = (),
 ) -> LoadedZero123:
     """Random weights, from torch's global generator.
 
@@ -35,7 +36,7 @@ def new_zero123(
     the attention to it also modulates every residual block (diffusers' `addition_embed_type=text`): attention to a
     single token can only add a constant, by which a turn is learnt slowly. encoder: sizes in the words of
     transformers' CLIPVisionConfig. pose_gain: factor on the first weights of the pose in the projection.
-    scheduler: the noise, in the words of diffusers.
+    reprojected: see `Zero123`. scheduler: the noise, in the words of diffusers.
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -56,7 +57,7 @@ def new_zero123(
     sizes |= {"image_size": 32, "patch_size": 8, "projection_dim": 64, **(encoder or {})}
     unet = UNet2DConditionModel(
         sample_size=size // fold,
-        in_channels=2 * codec.channels,
+        in_channels=(2 + len(reprojected)) * codec.channels,
         out_channels=codec.channels,
         down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
@@ -77,6 +78,7 @@ def new_zero123(
         image_encoder=CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes)),
         projection=projection,
         size=size,
+        reprojected=reprojected,
     )
     schedule = {"_class_name": "DDIMScheduler", **scheduler}
     return LoadedZero123(

@@ -244,9 +244,7 @@ class Zero123Synthesizer:
         with torch.inference_mode(), self._resident(model.image_encoder, model.codec):
             parts = [model.condition(prepared[i : i + 1]) for i in first]
         index = torch.tensor(which, device=self.device)
-        return Condition(
-            torch.cat([p.embeddings for p in parts])[index], torch.cat([p.latents for p in parts])[index]
-        )
+        return Condition.cat(parts)[index]
 
     def _groups(self, requests: Sequence[ViewRequest]) -> list[tuple[int, list[int]]]:
         """Numbers of steps, and the requests that take so many."""
