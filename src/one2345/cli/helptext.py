@@ -21,7 +21,8 @@ def help_text(name: str, docstring: str) -> str:
         "",
         "groups and options:",
     ]
-    lines += [f"  {group:<11}{', '.join(groups()[group])}" for group in used]
+    width = max((len(group) for group in used), default=0) + 2
+    lines += [f"  {group:<{width}}{', '.join(groups()[group])}" for group in used]
     lines += ["", "keys (any key of the groups too, as in trainer.max_steps=100):"]
     lines += [f"  {line}".rstrip() for line in body.strip().splitlines()]
     lines += [
