@@ -168,12 +168,11 @@ def test_small_pictures():
 
 def test_a_plain_ball_says_nothing_and_says_why():
     images, masks = draw_ball(35.0, plain=True)
-    chosen = ElevationEstimator(matcher=ClassicalMatcher(), prior=20.0)(images, masks)
-    assert chosen.estimate.degrees is None
-    assert chosen.estimate.confidence == 0.0
-    assert "symmetric" in chosen.estimate.reason
-    assert (chosen.degrees, chosen.estimated) == (20.0, False)
-    assert "prior" in chosen.message and "20.0" in chosen.message
+    estimator = ElevationEstimator(matcher=ClassicalMatcher(), threshold=0.0)
+    found = estimator.estimate(images, masks)
+    assert (found.degrees, found.confidence) == (None, 0.0)
+    assert "symmetric" in found.reason
+    assert not estimator.trusts(found)  # whatever the threshold
 
 
 def test_pictures_of_nothing():
@@ -182,6 +181,7 @@ def test_pictures_of_nothing():
     assert "near view 0 shows no object" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("index", "elevation"), [(1, 12.0), (4, 33.0), (7, 58.0)])
 def test_analytic_shapes(index, elevation):
     shape = random_shape(11, index=index)
@@ -196,14 +196,12 @@ def test_the_same_pictures_give_the_same_bytes():
     assert once == again
 
 
-def test_the_estimate_is_used_from_the_threshold_on():
-    matcher, masks = ExactMatcher(40.0), square_masks()
-    confidence = estimate_elevation(IMAGES, masks, matcher=matcher).confidence
-    above = ElevationEstimator(matcher=matcher, threshold=confidence)(IMAGES, masks)
-    below = ElevationEstimator(matcher=matcher, threshold=confidence + 1e-6, prior=-3.0)(IMAGES, masks)
-    assert above.estimated and above.degrees == pytest.approx(40.0, abs=0.5)
-    assert not below.estimated and below.degrees == -3.0
-    assert "not used" in below.message
+def test_an_estimate_is_trusted_from_the_threshold_on():
+    matcher = ExactMatcher(40.0)
+    found = ElevationEstimator(matcher=matcher).estimate(IMAGES, square_masks())
+    assert found.degrees == pytest.approx(40.0, abs=0.5)
+    assert ElevationEstimator(matcher=matcher, threshold=found.confidence).trusts(found)
+    assert not ElevationEstimator(matcher=matcher, threshold=found.confidence + 1e-6).trusts(found)
 
 
 @pytest.mark.parametrize(
