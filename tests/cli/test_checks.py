@@ -139,14 +139,12 @@ def test_training_ends_with_the_inputs_of_evaluation() -> None:
 
 
 def test_evaluation_prepares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    from one2345 import checkpoints
     from one2345.data.datamodule import ReconstructionDataModule
 
     prepared: list[str | None] = []
     monkeypatch.setattr(
         ReconstructionDataModule, "ensure_prepared", lambda self, split=None: prepared.append(split)
     )
-    monkeypatch.setattr(checkpoints, "load_reconstructor", lambda path: (None, {}))
 
     def dataset(self: object, split: str) -> None:
         raise InputError(f"far enough: {split}")

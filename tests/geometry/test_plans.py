@@ -10,7 +10,7 @@ from one2345.paths import conf_dir
 
 def test_every_plan_file_loads_and_has_its_name() -> None:
     names = sorted(f.stem for f in (conf_dir() / "plan").glob("*.yaml"))
-    assert names == ["published", "published32", "ring8", "uniform16", "uniform32", "uniform8"]
+    assert names == ["published", "published32", "ring8", "ring8_near", "uniform16", "uniform32", "uniform8"]
     for name in names:
         assert load_plan(name).name == name
         assert yaml.safe_load((conf_dir() / "plan" / f"{name}.yaml").read_text())["name"] == name
