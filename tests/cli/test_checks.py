@@ -140,11 +140,14 @@ def test_training_ends_with_the_inputs_of_evaluation() -> None:
 
 def test_evaluation_prepares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     from one2345.data.datamodule import ReconstructionDataModule
+    from one2345.pipeline import Weights
 
     prepared: list[str | None] = []
     monkeypatch.setattr(
         ReconstructionDataModule, "ensure_prepared", lambda self, split=None: prepared.append(split)
     )
+
+    monkeypatch.setattr(Weights, "load", lambda path: Weights(None, Path(path), ""))  # type: ignore[arg-type]
 
     def dataset(self: object, split: str) -> None:
         raise InputError(f"far enough: {split}")
