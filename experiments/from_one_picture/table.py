@@ -18,7 +18,8 @@ def main() -> None:
     print(f"| run | method | {' | '.join(COLUMNS)} | s / object |\n|{'---|' * (len(COLUMNS) + 3)}")
     for name, folder in (run.split("=", 1) for run in runs):
         found = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
-        found["provenance"].pop("truth", None)
+        for where in ("truth", "appearance"):  # where things lay on the machine
+            found["provenance"].pop(where, None)
         kept[name] = {k: found[k] for k in ("protocol", "provenance", "predictors", "paired", "timings")}
         for method, row in found["predictors"].items():
             cells = [
