@@ -8,8 +8,6 @@ configuration of the model; it may name only the classes of `PARTS`.
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from .errors import CheckpointError, InputError
 from .files import write_atomic
 from .models import Reconstructor
 from .paths import PACKAGE
+from .weight_files import DAMAGED, check_names
 
 FORMAT = "one2345-reconstructor/1"
 PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
@@ -142,7 +141,7 @@ def _read_release(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{file}: damaged, or holds more than tensors and plain values ({reason})"
@@ -157,20 +156,6 @@ def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {n.removeprefix(PREFIX): t for n, t in weights.items() if n.startswith(PREFIX)}, record
 
 
-# What torch.load makes of bytes that are none of its own, or not whole.
-_DAMAGED = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
-
-
 def _check_format(found: object, file: Path) -> None:
     if found != FORMAT:
         raise CheckpointError(
@@ -179,15 +164,5 @@ def _check_format(found: object, file: Path) -> None:
 
 
 def _load_state(model: Module, state: Mapping[str, Tensor], file: Path) -> None:
-    expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"unknown {name}" for name in state if name not in expected]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise CheckpointError(f"{file}: weights of another model: {shown}")
+    check_names(model.state_dict(), state, where=file)
     model.load_state_dict(dict(state))

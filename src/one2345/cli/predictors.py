@@ -28,6 +28,7 @@ from one2345.evaluation import (
 from one2345.geometry import Cameras
 from one2345.meshing import Extractor
 from one2345.models import Reconstructor
+from one2345.pipeline import field_mesh
 from one2345.rendering import RenderSettings, render_views
 from one2345.views import PosedViews
 
@@ -53,12 +54,7 @@ class Network:
     def __call__(self, case: Case) -> Prediction:
         views = self.inputs(case).to(self.device)
         field = self.model(views.images[None], views.masks[None], Cameras.stack([views.cameras]))
-        mesh = self.extractor(
-            lambda points: field.sdf(points[None])[0],
-            field.box,
-            lambda points, normals: field.colour(points[None], normals[None])[0][0],
-            device=self.device,
-        )
+        mesh = field_mesh(field, self.extractor, device=self.device)
         images = None
         record = case.views()
         if self.render is not None and (targets := record.indices("target")):

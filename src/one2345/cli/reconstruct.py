@@ -49,7 +49,7 @@ def check(config: Mapping[str, Any]) -> None:
         for name in config[key]:
             if name not in known:
                 raise InputError(f"{key}: {name!r} is not written; use {', '.join(known)}")
-    if "obj" not in config["formats"] and not config["formats"]:
+    if not config["formats"]:
         raise InputError("formats=[] writes no mesh; give formats=[glb]")
     elevation = config["elevation"]
     number = isinstance(elevation, int | float) and not isinstance(elevation, bool)

@@ -41,14 +41,6 @@ def sheet(frames: Frames, *, columns: int = 6) -> Frames:
     return grid.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
-def write_picture(frame: Frames, path: Path) -> Path:
-    """One picture (h, w, 3) as PNG; the same pixels give the same bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, format="PNG", compress_level=6)
-    write_atomic(path, buffer.getvalue())
-    return path
-
-
 def write_animation(frames: Frames, path: Path, *, rate: int = 12) -> Path:
     """An endless GIF, or an MP4 (MPEG-4 part 2), by the suffix; `rate` frames a second.
 

@@ -1,6 +1,7 @@
 """Pictures, posed views or text to meshes: the stages put together."""
 
 from .elevation_stage import InputElevation
+from .field_stage import field_mesh
 from .image_to_3d import DEFAULT_VIEWS, ImageTo3D, Reconstruction, Weights
 from .mesh import ReconstructedMesh
 from .outputs import report, save
@@ -12,6 +13,7 @@ __all__ = [
     "ReconstructedMesh",
     "Reconstruction",
     "Weights",
+    "field_mesh",
     "report",
     "save",
 ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional as F
 
-from one2345.geometry import Box, Cameras, Mesh
+from one2345.geometry import Cameras, Mesh
 from one2345.meshing import Extractor
-from one2345.models import Reconstructor
+from one2345.models import ReconstructedField, Reconstructor
 from one2345.views import PosedViews
 
 from .mesh import ReconstructedMesh
@@ -55,18 +54,20 @@ class FieldStage:
                 hull_tolerance=hull_tolerance,
             )
         with stages.stage(EXTRACTION) as record:
-            mesh = self._extract(field.box, field.sdf, field.colour)
+            mesh = field_mesh(field, self.extractor, device=self.device)
             arrays = {"vertices": mesh.vertices, "faces": mesh.faces}
             stages.put(record, key, arrays if mesh.colours is None else {**arrays, "colours": mesh.colours})
         return ReconstructedMesh(mesh.vertices, mesh.faces, mesh.colours)
 
-    def _extract(self, box: Box, sdf: Callable, colour: Callable) -> Mesh:
-        return self.extractor(
-            lambda points: sdf(points[None])[0],
-            box,
-            lambda points, normals: colour(points[None], normals[None])[0][0],
-            device=self.device,
-        )
+
+def field_mesh(field: ReconstructedField, extractor: Extractor, *, device: torch.device) -> Mesh:
+    """The coloured mesh of the first object of `field`. Raises EmptySurfaceError where it has no surface."""
+    return extractor(
+        lambda points: field.sdf(points[None])[0],
+        field.box,
+        lambda points, normals: field.colour(points[None], normals[None])[0][0],
+        device=device,
+    )
 
 
 def resized(views: PosedViews, size: int) -> PosedViews:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from one2345.array_cache import ArrayCache
 from one2345.checkpoints import find_checkpoint, load_reconstructor, trained_pixels
 from one2345.errors import InputError
 from one2345.geometry import ViewPlan, load_plan
-from one2345.hub import hub_folder, is_hub_name
+from one2345.hub import hub_folder, is_hub_name, sha256
 from one2345.meshing import Extractor
 from one2345.models import Reconstructor
 from one2345.views import PosedViews
@@ -49,17 +48,14 @@ class Weights:
         repository holds a release as model.safetensors. Raises CheckpointError or WeightsUnavailable."""
         file = _fetched(str(path)) or find_checkpoint(path)
         model, record = load_reconstructor(file)
-        with file.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        return Weights(model, file, digest, trained_pixels(record))
+        return Weights(model, file, sha256(file), trained_pixels(record))
 
 
 @dataclass(frozen=True)
 class Reconstruction:
     """mesh: in the world frame. views: all that were made or given, with cameras; those of the roles `sources` were
-    given to the network. picture: the input, or None for
-    posed views. elevation: of the input camera, or None likewise. stages: what took how long. facts: plain values
-    that decide the result. warnings: sentences."""
+    given to the network. picture: the input, or None for posed views. elevation: of the input camera, or None
+    likewise. stages: what took how long. facts: plain values that decide the result. warnings: sentences."""
 
     mesh: ReconstructedMesh
     views: PosedViews
@@ -187,7 +183,7 @@ class ImageTo3D:
         return Reconstruction(
             mesh=mesh, views=views, stages=stages.records, sources=tuple(self.plan.sources),
             picture=picture, elevation=placed,
-            facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": dict(self.synthesizer.describe()),
+            facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": views_of.decides,
                 "consistent": self.synthesizer.consistent, "hull_tolerance": tolerance},
             warnings=tuple(notes),
         )  # fmt: skip

@@ -17,9 +17,9 @@ from one2345.errors import InputError
 from one2345.files import write_atomic
 from one2345.geometry import spherical
 from one2345.meshing import FORMATS, components, write_mesh
-from one2345.meshing.turntable import sheet, turntable, write_animation, write_picture
+from one2345.meshing.turntable import sheet, turntable, write_animation
 from one2345.views import SCHEMA_NAME, SCHEMA_VERSION, check_id, write_json, write_object
-from one2345.views.images import straight_rgba, write_png
+from one2345.views.images import encode_png, straight_rgba
 
 from .image_to_3d import Reconstruction
 
@@ -57,11 +57,11 @@ def save(
     if found.picture is not None:
         paths["input"] = out / "input.png"
         rgba = straight_rgba(found.picture.image[None], found.picture.mask[None])[0]
-        out.mkdir(parents=True, exist_ok=True)
-        write_png(paths["input"], rgba)
+        write_atomic(paths["input"], encode_png(rgba))
     paths["views"] = _write_views(found, out / "views", check_id(id))
     pictures = turntable(found.mesh, frames=frames)
-    paths["turntable"] = write_picture(sheet(pictures), out / "turntable.png")
+    paths["turntable"] = out / "turntable.png"
+    write_atomic(paths["turntable"], encode_png(sheet(pictures)))
     for name in animations:
         paths[f"turntable.{name}"] = write_animation(pictures, out / f"turntable.{name}")
     document = report(found, files=[p.relative_to(out).as_posix() for p in paths.values()])

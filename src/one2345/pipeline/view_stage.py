@@ -51,6 +51,7 @@ class ViewStage:
     ) -> None:
         self.synthesizer, self.picture, self.seed = synthesizer, picture, seed
         self.stages, self.group = stages, group
+        self.decides = dict(synthesizer.describe())
 
     def make(self, plan: ViewPlan, elevation: float) -> PosedViews:
         """All views of `plan` for an input camera at `elevation` degrees.
@@ -97,13 +98,12 @@ class ViewStage:
         total: int,
     ) -> dict[str, Pixels]:
         """Straight RGBA (h, w, 4) of every request."""
-        decides = dict(self.synthesizer.describe())
         found: dict[str, Pixels] = {}
         missing: list[tuple[ViewRequest, Tensor, str]] = []
         self.stages.tell(STAGE, done, total)
         for request in requests:
             picture = self.picture if request.parent is None else sources[request.parent]
-            key = content_key("view", decides, asdict(request), self.seed, picture)
+            key = content_key("view", self.decides, asdict(request), self.seed, picture)
             kept = self.stages.find(record, key)
             if kept is not None:
                 found[request.name] = kept["rgba"]

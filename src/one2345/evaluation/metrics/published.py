@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from one2345.errors import InputError
 from one2345.hub import WeightsUnavailable, fetch, sha256
+from one2345.weight_files import DAMAGED
 
 FETCH = "appearance.download=true fetches them"
 
@@ -55,26 +54,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: damaged, or no file of weights ({reason})") from error
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"{path}: holds no state dict (a mapping from names to tensors)")
     return {str(name): tensor for name, tensor in content.items()}
-
-
-# What torch.load makes of bytes that are none of its own, or not whole.
-_DAMAGED = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
 
 
 def take_tensors(path: Path, wanted: Mapping[str, torch.Size]) -> tuple[dict[str, Tensor], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from one2345.errors import InputError
 from one2345.geometry import Cameras, orbit_cameras
+from one2345.hub import sha256
 from one2345.objects import MeshObject, Object3D, load_mesh
 
 from .base import Report, Synthesised, ViewRequest
@@ -71,5 +71,4 @@ def open_oracle(
         raise InputError("views=oracle needs the elevation of the input camera in degrees: elevation=20")
     file = Path(object).expanduser()
     mesh = MeshObject(load_mesh(file, up=up), id=file.stem, antialias=2, repair=False)  # type: ignore[arg-type]
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Oracle(object=mesh, elevation=elevation, size=size, fingerprint=digest)
+    return Oracle(object=mesh, elevation=elevation, size=size, fingerprint=sha256(file))

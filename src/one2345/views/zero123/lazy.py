@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from one2345.errors import CheckpointError
+from one2345.weight_files import DAMAGED
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_pickled(file: Path) -> dict[str, LazyTensor]:
     try:
         # only files of the newer of torch's two formats can be mapped
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise CheckpointError(
             f"{file}: damaged, or holds more than tensors and plain values ({_line(error)})"
         ) from error
@@ -98,17 +98,3 @@ def read_weights(files: list[Path]) -> dict[str, LazyTensor]:
 
 def _line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-# What torch.load makes of bytes that are none of its own, or not whole.
-_DAMAGED = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)

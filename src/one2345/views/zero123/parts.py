@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from one2345.errors import CheckpointError
+from one2345.weight_files import check_names
 
 from .lazy import Tensors
 
@@ -108,16 +109,7 @@ def fill(
     `where` and the keys that are missing, unknown or of another shape, or whose values are not finite.
     """
     wanted = module.state_dict()
-    problems = [f"missing {name}" for name in wanted if name not in tensors]
-    problems += [f"unknown {name}" for name in tensors if name not in wanted and name != ignore]
-    problems += [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise CheckpointError(f"{where}: weights of another model: {shown}")
+    check_names(wanted, tensors, where=where, ignore=ignore)
     state = {}
     for name in wanted:
         tensor = tensors[name].load()
