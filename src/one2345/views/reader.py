@@ -206,3 +206,18 @@ def list_objects(root: Path | str) -> list[str]:
 def object_folder(root: Path | str, id: str) -> Path:
     """Folder of one object."""
     return Path(root) / OBJECTS / id
+
+
+def only_object(root: Path) -> ObjectRecord | None:
+    """The object at `root`: its own folder, or the one object of a dataset; None where it is neither.
+
+    Raises InputError for a dataset of none or several.
+    """
+    if (root / "object.json").is_file():
+        return read_object(root)
+    if not (root / "dataset.json").is_file():
+        return None
+    ids = list_objects(root)
+    if len(ids) != 1:
+        raise InputError(f"{root}: holds {len(ids)} objects; give the folder of one, {root}/{OBJECTS}/<id>")
+    return read_object(object_folder(root, ids[0]))

@@ -15,7 +15,7 @@ from one2345.errors import InputError
 from one2345.geometry import FOCAL_256, OBJECT_EDGE, RADIUS, Cameras
 
 from ..posed_views import PosedViews
-from ..reader import list_objects, object_folder, read_object
+from ..reader import only_object
 from .colmap import find_model, read_colmap
 from .nerf import FILES, read_nerf
 from .normalisation import Normalisation, normalise, parse_up, up_of_cameras, upright
@@ -82,16 +82,8 @@ def read_posed(path: str | Path, *, size: int = 256, up: str | Sequence[float] |
 def _own(path: Path, folder: Path) -> PosedViews | None:
     if path.is_file() and path.name not in ("object.json", "dataset.json"):
         return None
-    if (folder / "object.json").is_file():
-        return read_object(folder).views()
-    if (folder / "dataset.json").is_file():
-        ids = list_objects(folder)
-        if len(ids) != 1:
-            raise InputError(
-                f"{folder}: holds {len(ids)} objects; give the folder of one, {folder}/objects/<id>"
-            )
-        return read_object(object_folder(folder, ids[0])).views()
-    return None
+    record = only_object(folder)
+    return None if record is None else record.views()
 
 
 def _as_is(views: PosedViews, name: str, layout: str, facts: Mapping[str, Any]) -> PosedFolder:

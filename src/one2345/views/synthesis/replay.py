@@ -14,7 +14,7 @@ from torch import Tensor
 
 from one2345.errors import InputError
 from one2345.views.images import composite
-from one2345.views.reader import ObjectRecord, list_objects, object_folder, read_object
+from one2345.views.reader import only_object
 
 from .base import Report, Synthesised, ViewRequest
 
@@ -39,7 +39,7 @@ class Replay:
         self.white = white
         if not self.root.is_dir():
             raise InputError(f"views.root={root}: no such folder")
-        self.record = _record(self.root)
+        self.record = only_object(self.root)
         stored = None if self.record is None else self.record.provenance.get("elevation")
         known = stored if elevation is None or isinstance(elevation, str) else elevation
         self.elevation = float(known) if isinstance(known, int | float) else None
@@ -106,15 +106,3 @@ class Replay:
                 f"{file}: is {pixels.shape[1]}x{pixels.shape[0]} px; the pictures must be square"
             )
         return pixels
-
-
-def _record(root: Path) -> ObjectRecord | None:
-    """The one object of the views format at `root`, if it is that."""
-    if (root / "object.json").is_file():
-        return read_object(root)
-    if not (root / "objects").is_dir():
-        return None
-    ids = list_objects(root)
-    if len(ids) != 1:
-        raise InputError(f"{root}: holds {len(ids)} objects; name the folder of one, {root}/objects/<id>")
-    return read_object(object_folder(root, ids[0]))
