@@ -67,8 +67,8 @@ class LoftrMatcher:
     def network(self) -> torch.nn.Module:
         """The network with its weights, in evaluation mode."""
         try:
-            from kornia.feature import LoFTR
-            from kornia.feature.loftr.loftr import default_cfg
+            from kornia.feature import LoFTR  # pyright: ignore[reportMissingImports]
+            from kornia.feature.loftr.loftr import default_cfg  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise InputError(
                 "LoftrMatcher needs kornia, which is not installed: pip install 'one2345[preprocess]', or choose "
