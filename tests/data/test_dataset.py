@@ -12,6 +12,7 @@ import torch
 from one2345.data import Draw, Scene, SceneSizes, TargetRays, ViewsDataset, collate
 from one2345.data.cache import ObjectCache
 from one2345.data.pixels import draw_rays
+from one2345.data.stores import FolderStore
 from one2345.errors import InputError
 from one2345.geometry import Cameras, orbit_cameras, project
 from one2345.views import ObjectRecord, list_objects, object_folder, read_object, write_object
@@ -249,12 +250,12 @@ def test_the_cache_keeps_to_its_budget(balls: Path) -> None:
     data = dataset(balls)
     for index in range(5):
         data[index]
-    one = data._cache.get(object_folder(balls, "ball-0")).nbytes
-    cache = ObjectCache(megabytes=2.5 * one / 2**20)
+    one = data._cache.get("ball-0").nbytes
+    cache = ObjectCache(FolderStore(balls), megabytes=2.5 * one / 2**20)
     for id in data.ids:
-        item = cache.get(object_folder(balls, id))
+        item = cache.get(id)
         item.load(list(range(11)), depth=True)
         item.labels(occupancy=False)
         cache.trim()
     assert len(cache._objects) == 2
-    assert str(object_folder(balls, "ball-4")) in cache._objects
+    assert "ball-4" in cache._objects

@@ -16,7 +16,6 @@ from one2345.data.prepare import read_quarantine
 from one2345.data.sources import FolderSource, Source, open_meshes
 from one2345.errors import InputError
 from one2345.evaluation import Case, MeshTruth
-from one2345.views import object_folder, read_object
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _true_mesh(
     if id in quarantined:
         return Case(id, read, unprepared=f"no views could be made: {quarantined[id]}")
     module = next(iter(data.values()), None)
-    record = None if module is None else read_object(object_folder(module.root, id))
+    record = None if module is None else module.store.record(id)
     return Case(id, read, record)
 
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from one2345.errors import InputError
-from one2345.views import ObjectRecord, Samples, read_object
+from one2345.views import ObjectRecord, Samples
 from one2345.views.images import composite, decode_depth
+
+from .stores import Store
 
 
 @dataclass
@@ -53,21 +55,21 @@ class CachedObject:
 
 
 class ObjectCache:
-    """Least recently used objects are dropped once more than `megabytes` are held."""
+    """Objects of a store; those unused for longest are dropped once more than `megabytes` are held."""
 
-    def __init__(self, *, megabytes: float) -> None:
+    def __init__(self, store: Store, *, megabytes: float) -> None:
         if megabytes < 0:
             raise InputError(f"cache_mb={megabytes}: must not be negative")
+        self.store = store
         self.limit = int(megabytes * 2**20)
         self._objects: OrderedDict[str, CachedObject] = OrderedDict()
 
-    def get(self, folder: object) -> CachedObject:
-        """The object of a folder, read and checked on first use."""
-        name = str(folder)
-        if name not in self._objects:
-            self._objects[name] = CachedObject(read_object(name))
-        self._objects.move_to_end(name)
-        return self._objects[name]
+    def get(self, id: str) -> CachedObject:
+        """An object, read and checked on first use."""
+        if id not in self._objects:
+            self._objects[id] = CachedObject(self.store.record(id))
+        self._objects.move_to_end(id)
+        return self._objects[id]
 
     def trim(self) -> None:
         """Drop the objects unused for longest until the budget holds. Call when done with an object."""

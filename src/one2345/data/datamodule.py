@@ -11,8 +11,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from one2345.errors import InputError
-from one2345.views import SCHEMA_NAME, list_objects, object_folder, read_dataset
-from one2345.views.schema import load_json
+from one2345.views import SCHEMA_NAME
 
 from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
@@ -23,6 +22,7 @@ from .recipe import Recipe, recipe_hash
 from .sampler import ObjectSampler
 from .sources import Source
 from .sources.folder import few
+from .stores import Store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +90,12 @@ class ReconstructionDataModule(L.LightningDataModule):
         self.partial = partial
         self.test_split = test_split
         self._splits: dict[str, str | None] = {}
+        self._store: Store | None = None
         self.samples_per_epoch = samples_per_epoch
         self.seed, self.cache_mb = seed, cache_mb
         self.num_workers, self.prepare_workers, self.progress = num_workers, prepare_workers, progress
         if source is None:
-            read_dataset(self.root)
+            open_store(self.root)
 
     def prepare_data(self) -> None:
         """Prepare what is missing (one process does this, before all others read)."""
@@ -122,13 +123,20 @@ class ReconstructionDataModule(L.LightningDataModule):
         log.log(logging.WARNING if summary.quarantined else logging.INFO, "%s", summary)
         return summary
 
+    @property
+    def store(self) -> Store:
+        """Where the objects are read from."""
+        if self._store is None:
+            self._store = open_store(self.root)
+        return self._store
+
     def ids(self, split: str) -> list[str]:
         """Sorted ids of 'train', 'val', 'test' or 'all'.
 
         Raises InputError when the root is no prepared data, lacks objects of the list, or the split is empty (but
         for 'val').
         """
-        present = list_objects(self.root)
+        present = self.store.ids()
         if self.wanted is not None:
             for id in self.wanted:
                 if id not in present:
@@ -149,7 +157,7 @@ class ReconstructionDataModule(L.LightningDataModule):
         """The examples of a split: drawn for 'train', fixed for the others."""
         train = split == "train"
         return ViewsDataset(
-            root=self.root,
+            root=self.store,
             ids=self.ids(split),
             sizes=self.sizes,
             inputs=self.inputs if train else self.eval_inputs,
@@ -218,7 +226,7 @@ class ReconstructionDataModule(L.LightningDataModule):
 
     def _split_of(self, id: str) -> str | None:
         if id not in self._splits:
-            self._splits[id] = load_json(object_folder(self.root, id) / "object.json").get("split")
+            self._splits[id] = self.store.split(id)
         return self._splits[id]
 
     def _known_splits(self, present: list[str]) -> str:

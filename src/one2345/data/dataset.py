@@ -13,13 +13,14 @@ from torch.utils.data import Dataset
 
 from one2345.errors import InputError
 from one2345.seeding import key, torch_rng
-from one2345.views import ObjectRecord, PosedViews, Samples, object_folder, read_object
+from one2345.views import ObjectRecord, PosedViews, Samples
 
 from .batch import Scene, TargetRays
 from .cache import CachedObject, ObjectCache
 from .inputs import ExactInputs, Inputs
 from .pixels import draw_rays
 from .sampler import Draw
+from .stores import Store, open_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class SceneSizes:
 
 
 class ViewsDataset(Dataset[Scene]):
-    """Examples of the objects `ids` under a prepared `root`.
+    """Examples of the objects `ids` of a prepared `root` (or of any store).
 
     inputs: what becomes of the source views (default: nothing). train: draw; else the same every time, with
     targets and occupancy. cache_mb: memory for decoded objects, of each process.
@@ -64,7 +65,7 @@ class ViewsDataset(Dataset[Scene]):
     def __init__(
         self,
         *,
-        root: Path | str,
+        root: Path | str | Store,
         ids: Sequence[str],
         sizes: SceneSizes,
         inputs: Inputs | None = None,
@@ -72,14 +73,14 @@ class ViewsDataset(Dataset[Scene]):
         train: bool = False,
         cache_mb: float = 512.0,
     ) -> None:
-        self.root = Path(root)
+        self.store = open_store(root)
         self.ids = list(ids)
         self.sizes = sizes
         self.inputs = inputs if inputs is not None else ExactInputs()
         self.seed = seed
         self.train = train
         self.epoch = 0
-        self._cache = ObjectCache(megabytes=cache_mb)
+        self._cache = ObjectCache(self.store, megabytes=cache_mb)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,7 +91,7 @@ class ViewsDataset(Dataset[Scene]):
 
     def record(self, id: str) -> ObjectRecord:
         """The stored object."""
-        return read_object(object_folder(self.root, id))
+        return self.store.record(id)
 
     def records(self) -> list[ObjectRecord]:
         """All stored objects, in order."""
@@ -98,7 +99,7 @@ class ViewsDataset(Dataset[Scene]):
 
     def sources(self, id: str, *, epoch: int = 0, repeat: int = 0) -> PosedViews:
         """The source views of an object as the network is given them."""
-        item = self._cache.get(object_folder(self.root, id))
+        item = self._cache.get(id)
         views = self._sources(item, (self.seed, epoch, repeat, id))
         self._cache.trim()
         return views
@@ -107,7 +108,7 @@ class ViewsDataset(Dataset[Scene]):
         draw = index if isinstance(index, Draw) else self._plain(index)
         id = self.ids[draw.index]
         parts = (self.seed, draw.epoch, draw.repeat, id) if self.train else (self.seed, 0, 0, id)
-        item = self._cache.get(object_folder(self.root, id))
+        item = self._cache.get(id)
         try:
             return self._scene(item, parts)
         finally:

@@ -63,7 +63,7 @@ class PairDataModule(ReconstructionDataModule):
         """The pairs of a split: drawn for 'train', those of the view plan for the others."""
         ids = self.ids(split)
         return PairsDataset(
-            root=self.root,
+            root=self.store,
             ids=ids[: self.val_objects] if split == "val" else ids,
             size=self.size,
             settings=self.pairs,

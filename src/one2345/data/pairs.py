@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 from one2345.errors import InputError
 from one2345.geometry import zero123_pose
 from one2345.seeding import key, torch_rng
-from one2345.views import ObjectRecord, object_folder
+from one2345.views import ObjectRecord
 
 from .cache import CachedObject, ObjectCache
 from .sampler import Draw
+from .stores import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class PairSettings:
 
 
 class PairsDataset(Dataset[PairBatch]):
-    """Pairs of the objects `ids` under a prepared `root`, `size` pixels wide.
+    """Pairs of the objects `ids` of a prepared `root` (or of any store), `size` pixels wide.
 
     train: one drawn pair; what is drawn depends on (seed, epoch, repeat, id) alone. Else the pairs of the view plan,
     always the same: every stage-1 view from the first one, which is the input, and every near view from its parent.
@@ -89,7 +90,7 @@ class PairsDataset(Dataset[PairBatch]):
     def __init__(
         self,
         *,
-        root: Path | str,
+        root: Path | str | Store,
         ids: Sequence[str],
         size: int,
         settings: PairSettings | None = None,
@@ -97,10 +98,10 @@ class PairsDataset(Dataset[PairBatch]):
         train: bool = False,
         cache_mb: float = 512.0,
     ) -> None:
-        self.root, self.ids, self.size = Path(root), list(ids), size
+        self.store, self.ids, self.size = open_store(root), list(ids), size
         self.settings = settings if settings is not None else PairSettings()
         self.seed, self.train = seed, train
-        self._cache = ObjectCache(megabytes=cache_mb)
+        self._cache = ObjectCache(self.store, megabytes=cache_mb)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,7 +112,7 @@ class PairsDataset(Dataset[PairBatch]):
             raise IndexError(f"index {draw.index} of {len(self.ids)} objects")
         id = self.ids[draw.index]
         parts = (self.seed, draw.epoch, draw.repeat, id) if self.train else (self.seed, 0, 0, id)
-        item = self._cache.get(object_folder(self.root, id))
+        item = self._cache.get(id)
         try:
             if not self.train:
                 return self._pairs(item, plan_pairs(item.record), parts)
