@@ -19,8 +19,9 @@ from tests.data.model_folders import official_files, write_files, zipped
 
 from one2345.data.download import GSO, Collection, DownloadSummary, Patience, download_models, fetch, unpack
 from one2345.data.download import archive as archive_module
+from one2345.data.download.checksums import CHECKSUMS, read_checksums
 from one2345.data.download.fetch import Stopped
-from one2345.data.download.models import CHECKSUMS, WORK, read_checksums
+from one2345.data.download.models import WORK
 from one2345.data.object_list import ListedObject, ObjectList
 from one2345.data.sources import open_meshes
 from one2345.errors import InputError

@@ -11,8 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPResponse
+from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -189,7 +188,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     sha256: str | None = None
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         self.sha256 = self.sha256 or _sha256(headers)
         if not newurl.startswith(("http://", "https://")):
@@ -197,7 +202,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _sha256(headers: Message) -> str | None:
+def _sha256(headers: HTTPMessage) -> str | None:
     tags = [(headers.get(name) or "").removeprefix("W/").strip('"').lower() for name in _ETAGS]
     return next((tag for tag in tags if _SHA256.fullmatch(tag)), None)
 
