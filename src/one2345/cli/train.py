@@ -22,7 +22,7 @@ TASKS = ("reconstruction", "view_synthesis")
 @dataclass(frozen=True)
 class TrainResult:
     """Where a run left what. objective: what a sweep maximises, mean volume IoU on
-    the held-out objects (of view synthesis: their PSNR)."""
+    the held-out objects (of view synthesis, and where the data have no labels: their PSNR)."""
 
     folder: Path
     checkpoint: Path | None
@@ -80,7 +80,11 @@ def main(config: Mapping[str, Any]) -> TrainResult:
     trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
     if not trainer.is_global_zero:
         return TrainResult(folder, None, None)
-    return _evaluate(config, trainer, module)
+    if data.labelled("test"):
+        return _evaluate(config, trainer, module)
+    paths = {"run folder": folder, "checkpoint": folder / "checkpoints", "metrics": folder / "metrics.csv"}
+    summary_box(f"{config['name']}: done; without labels of the shape there is no evaluation", paths)
+    return TrainResult(folder, None, float(trainer.callback_metrics.get("val/psnr", "nan")), paths=paths)
 
 
 def inputs_in_use(config: Mapping[str, Any]) -> dict[str, Any] | None:

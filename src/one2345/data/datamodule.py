@@ -153,6 +153,10 @@ class ReconstructionDataModule(L.LightningDataModule):
             raise InputError(f"{self.root}: has no objects of split {wanted!r}{self._known_splits(present)}")
         return found
 
+    def labelled(self, split: str) -> bool:
+        """Whether the objects of a split come with labels of their shape."""
+        return any(self.store.record(id).sample_counts is not None for id in self.ids(split)[:1])
+
     def dataset(self, split: str) -> ViewsDataset:
         """The examples of a split: drawn for 'train', fixed for the others."""
         train = split == "train"

@@ -28,10 +28,11 @@ class SceneSizes:
     """How much of an object one example holds.
 
     views: source views, None for all (training draws them, evaluation spreads them evenly). rays, sdf_points,
-    surface_points: counts. ray_views: views that the rays of one example come from, None for all that may
-    give rays: target views, which a network is never given as sources, so that it can't copy the pixel; where
-    none are left, every exact render. targets: views to compare renders with (validation). held_out: the last
-    so many target views give no rays in training and are the first to be compared with in validation.
+    surface_points: counts; with 0 points data without labels will do. ray_views: views that the rays of one
+    example come from, None for all that may give rays: target views, which a network is never given as sources,
+    so that it can't copy the pixel; where none are left, every true view. targets: views to compare renders with
+    (validation). held_out: the last so many target views give no rays in training and are the first to be
+    compared with in validation.
     """
 
     views: int | None = 8
@@ -43,11 +44,11 @@ class SceneSizes:
     held_out: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("views", "ray_views", "rays", "sdf_points", "surface_points"):
+        for name in ("views", "ray_views", "rays"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}={value}: must be at least 1")
-        for name in ("targets", "held_out"):
+        for name in ("targets", "held_out", "sdf_points", "surface_points"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)}: must not be negative")
 
@@ -121,7 +122,7 @@ class ViewsDataset(Dataset[Scene]):
 
     def _scene(self, item: CachedObject, parts: tuple) -> Scene:
         sources = self._sources(item, parts)
-        samples = item.labels(occupancy=not self.train)
+        samples = self._labels(item)
         sdf = _choose(len(samples.sdf_values), self.sizes.sdf_points, torch_rng(*parts, "sdf"))
         surface = _choose(
             len(samples.surface_points), self.sizes.surface_points, torch_rng(*parts, "surface")
@@ -140,6 +141,12 @@ class ViewsDataset(Dataset[Scene]):
             surface_colours=samples.surface_colours[surface],
             **({} if self.train else self._truth(item, samples)),
         )
+
+    def _labels(self, item: CachedObject) -> Samples:
+        """The labels; none where none are asked for."""
+        if self.sizes.sdf_points or self.sizes.surface_points or item.record.sample_counts is not None:
+            return item.labels(occupancy=not self.train)
+        return Samples.none()
 
     def _sources(self, item: CachedObject, parts: tuple) -> PosedViews:
         record = item.record
@@ -176,7 +183,7 @@ class ViewsDataset(Dataset[Scene]):
     def _rays(self, item: CachedObject, parts: tuple) -> TargetRays:
         record = item.record
         seen, held_out = self._targets(record)
-        views = seen or [view for view in range(len(record)) if view not in held_out]
+        views = seen or [view for view in record.true_indices() if view not in held_out]
         generator = torch_rng(*parts, "rays")
         limit = self.sizes.ray_views
         if limit is not None and limit < len(views):

@@ -23,7 +23,8 @@ from one2345.views import ObjectRecord
 from one2345.views.images import composite, decode_depth, encode_png, read_png
 from one2345.views.layouts.published import POSES
 
-NARROW = "zero12345_narrow"
+from .stores.published import NARROW
+
 FOLDERS = 160
 NEAR_FAR = (0.5, 1.8)
 

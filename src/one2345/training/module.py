@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ class ReconstructionModule(pl.LightningModule):
         self.optim = optim
         self.terms = terms or TermSettings()
         self.anneal_steps = anneal_steps
-        self.scores = ObjectMean(("iou", "hull_iou", "psnr"))
+        self.scores = ObjectMean(("psnr",))
+        self.shape_scores = ObjectMean(("iou", "hull_iou"))  # where the data have labels
         self.model_config = model_config
         self._pixels: int | None = None  # edge of the pictures, once seen
 
@@ -78,25 +80,30 @@ class ReconstructionModule(pl.LightningModule):
         return total
 
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
-        if batch.occupancy_64 is None:
-            raise ValueError(f"validation needs occupancy_64, {', '.join(batch.ids)} came without")
         field = self.field(batch)
         with torch.autocast(batch.images.device.type, enabled=False):
+            for object_id, value in zip(batch.ids, self._psnr(field, batch), strict=True):
+                self.scores.update(object_id, float(value))
+            if batch.occupancy_64 is None:
+                return
             truth = batch.occupancy_64.flatten(1)
             points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
             predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
             hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
-            scores = zip(
-                batch.ids, _iou(predicted, truth), _iou(hull, truth), self._psnr(field, batch), strict=True
-            )
-            for object_id, *values in scores:
-                self.scores.update(object_id, *(float(value) for value in values))
+            for object_id, *values in zip(batch.ids, _iou(predicted, truth), _iou(hull, truth), strict=True):
+                self.shape_scores.update(object_id, *(float(value) for value in values))
 
     def on_validation_epoch_end(self) -> None:
         """Means over the objects, each counted once whatever rank it was on."""
-        means = {f"val/{name}": value.float() for name, value in self.scores.compute().items()}
-        self.log_dict(means, prog_bar=True)
+        with warnings.catch_warnings():  # without labels there are no scores of the shape
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric ObjectMean")
+            means = self.scores.compute() | self.shape_scores.compute()
+        self.log_dict(
+            {f"val/{name}": value.float() for name, value in means.items() if not value.isnan()},
+            prog_bar=True,
+        )
         self.scores.reset()
+        self.shape_scores.reset()
 
     def _psnr(self, field: ReconstructedField, batch: SceneBatch, size: int = 64) -> Tensor:
         """PSNR (b), in dB, of one unseen view of each object at reduced size."""

@@ -105,8 +105,17 @@ class StepTerms:
         uniform = self.field.sdf(self.field.box.to_world(unit))
         return losses.sparsity(uniform, self.rendered.sdf, self._samples_that_count)
 
+    def _labelled(self, points: Tensor, term: str) -> Tensor:
+        """Labelled points; InputError where the data have none for a term that needs them."""
+        if points.shape[1] == 0:
+            raise InputError(
+                f"{', '.join(self.batch.ids)}: has no labels of the shape, which loss.{term} needs; set it to 0"
+            )
+        return points
+
     def _sdf(self) -> Tensor:
-        predicted = self.field.sdf(self.batch.sdf_points)
+        points = self._labelled(self.batch.sdf_points, "sdf")
+        predicted = self.field.sdf(points)
         return losses.sdf_l1(predicted, self.batch.sdf_values, truncation=self.settings.truncation)
 
     def _view_consistency(self) -> Tensor:
@@ -127,11 +136,12 @@ class StepTerms:
         return losses.view_consistency(rendered.rgb, torch.stack(given), rendered.hit)
 
     def _texture_consistency(self) -> Tensor:
-        colour, seen = self.field.colour(self.batch.surface_points, self.batch.surface_normals)
+        points = self._labelled(self.batch.surface_points, "texture_consistency")
+        colour, seen = self.field.colour(points, self.batch.surface_normals)
         return losses.texture_consistency(colour, self.batch.surface_colours, seen > 0)
 
     def _mesh_regularisation(self) -> Tensor:
-        vertices = self.batch.surface_points
+        vertices = self._labelled(self.batch.surface_points, "mesh_regularisation")
         if self.settings.mesh_points == "flexicubes":
             predicted, mask = self._extracted_vertices()
             # Without a surface there is no vertex, yet every rank has to use the same parameters.

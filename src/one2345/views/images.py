@@ -83,6 +83,33 @@ def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     return buffer.getvalue()
 
 
+def read_picture(path: Path, *, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """RGBA (h, w, 4) of a PNG of any mode; without alpha of its own it is opaque.
+
+    Raises InputError naming the file when it is missing, damaged, or not of `size` (h, w).
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            pixels = np.array(image.convert("RGBA"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: the picture is missing") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable PNG (truncated or damaged): {error}") from error
+    if size is not None and pixels.shape[:2] != tuple(size):
+        found = pixels.shape
+        raise InputError(f"{path}: is {found[1]}x{found[0]} px, expected {size[1]}x{size[0]}")
+    return pixels
+
+
+def on_white_mask(rgba: NDArray[np.uint8], *, white: int = 250) -> NDArray[np.uint8]:
+    """`rgba` (h, w, 4); where it is opaque everywhere, as on a white background: the alpha is 255 where a channel
+    lies below `white`, else 0."""
+    if (rgba[..., 3] < 255).any():
+        return rgba
+    alpha = (rgba[..., :3].min(-1) < white).astype(np.uint8) * 255
+    return np.concatenate([rgba[..., :3], alpha[..., None]], -1)
+
+
 def read_png(path: Path, *, mode: str, size: tuple[int, int]) -> NDArray[Any]:
     """uint8 or uint16 pixels of a PNG that must have `mode` ('RGBA', 'I;16', 'RGB') and `size` (h, w).
 

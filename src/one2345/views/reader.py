@@ -57,6 +57,11 @@ class ObjectRecord:
         """Positions of the views that have one of `roles`, in file order."""
         return [i for i, role in enumerate(self.roles) if role in roles]
 
+    def true_indices(self) -> list[int]:
+        """Positions of the views that are true pictures: all but those of the roles in flags.predicted."""
+        predicted = self.flags.get("predicted", ())
+        return [i for i, role in enumerate(self.roles) if role not in predicted]
+
     def source_indices(self) -> list[int]:
         """Positions of the views that a reconstruction is given."""
         return self.indices(*self.sources)

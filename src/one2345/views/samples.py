@@ -53,6 +53,12 @@ class Samples:
             if tuple(grid.shape) != (resolution,) * 3:
                 raise ValueError(f"occupancy {resolution} has shape {tuple(grid.shape)}")
 
+    @staticmethod
+    def none() -> Samples:
+        """No labels at all."""
+        points = torch.zeros(0, 3)
+        return Samples(points, torch.zeros(0), points, points, points)
+
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""

@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ...errors import InputError
 from ...seeding import Part
+from ...views.images import on_white_mask, read_picture
 
 if TYPE_CHECKING:
     from ...views import ObjectRecord, PosedViews
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 class PredictedInputs:
     """Images root/<object id>/<view name>.png in place of the true renders, at whose poses they are taken.
 
-    root: folder that the synthesiser wrote. RGBA files keep their alpha as mask. RGB files are taken to be on
-    white: the mask is where any channel lies below `white` (grey levels of 255). Files of another size than
+    root: folder that the synthesiser wrote. RGBA files keep their alpha as mask. Files that are opaque everywhere
+    are taken to be on white: the mask is where a channel lies below `white` (of 255). Files of another size than
     the views are resampled; their shape (height : width) must agree.
     """
 
@@ -52,23 +51,9 @@ class PredictedInputs:
 
     def _read(self, file: Path, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Image (3, h, w) on white and mask (h, w) of one file."""
-        try:
-            with Image.open(file, formats=["PNG"]) as image:
-                has_alpha = "A" in image.getbands() or "transparency" in image.info
-                rgba = torch.from_numpy(np.array(image.convert("RGBA"))).movedim(-1, 0).float() / 255
-        except FileNotFoundError:
-            raise InputError(f"{file}: the predicted view is missing") from None
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise InputError(f"{file}: not a readable PNG (truncated or damaged): {error}") from error
+        picture = on_white_mask(read_picture(file), white=self.white)
+        rgba = torch.from_numpy(picture).movedim(-1, 0).float() / 255
         rgb, mask = rgba[:3], rgba[3:]
-        if not has_alpha:
-            mask = (rgb.amin(0, keepdim=True) < self.white / 255).float()
         height, width = rgb.shape[-2:]
         if height * size[1] != width * size[0]:
             raise InputError(

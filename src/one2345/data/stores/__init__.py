@@ -6,12 +6,14 @@ from pathlib import Path
 
 from .base import Store
 from .folder import FolderStore
+from .published import PublishedStore
 
-__all__ = ["FolderStore", "Store", "open_store"]
+__all__ = ["FolderStore", "PublishedStore", "Store", "open_store"]
 
 
 def open_store(root: Path | str | Store) -> Store:
     """The store at `root`, by what lies there; a store as it is. Raises InputError where there is none."""
     if not isinstance(root, Path | str):
         return root
-    return FolderStore(root)
+    root = Path(root)
+    return PublishedStore(root) if PublishedStore.at(root) else FolderStore(root)

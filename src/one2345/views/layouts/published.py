@@ -7,6 +7,7 @@ thousandths of a world unit (arXiv 2306.16928; the release's own files).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,46 @@ POSES = "One2345_training_pose.json"
 _VIEW = re.compile(r"view_(\d+)(?:_(\d+)_10)?")
 
 
+@dataclass(frozen=True)
+class PoseFile:
+    """A pose file. names: v views in its order. c2w: (v, 4, 4) with OpenCV axes. K: (3, 3) of all of them."""
+
+    file: Path
+    names: tuple[str, ...]
+    K: torch.Tensor
+    c2w: torch.Tensor
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """stage1 (true) or near (predicted) of each view."""
+        return tuple("stage1" if parent is None else "near" for parent in self.parents)
+
+    @property
+    def parents(self) -> tuple[str | None, ...]:
+        """The view that each view was predicted from."""
+        return tuple(_parent(name) for name in self.names)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise InputError unless pictures of that size fit the intrinsics."""
+        x, y = float(self.K[0, 2]), float(self.K[1, 2])
+        if abs(2 * x - width) > 0.1 * width or abs(2 * y - height) > 0.1 * height:
+            raise InputError(
+                f"{self.file}: intrinsics with centre {x:g}, {y:g} don't fit pictures of {width}x{height} px"
+            )
+
+
+def read_poses(file: Path) -> PoseFile:
+    """The cameras that a pose file names. Raises InputError naming the file and the camera that isn't one."""
+    document = read_json(file)
+    c2ws = document.get("c2ws")
+    K = _intrinsics(document.get("intrinsics"), file).float()
+    names = tuple(n for n in c2ws if _VIEW.fullmatch(n)) if isinstance(c2ws, dict) else ()
+    if not isinstance(c2ws, dict) or not names:
+        raise InputError(f"{file}: c2ws must name the cameras")
+    c2w = np.stack([rigid(c2ws[name], f"{file}: c2ws.{name}") for name in names])
+    return PoseFile(file, names, K, opencv_from_opengl(torch.from_numpy(c2w)).float())
+
+
 def find_poses(folder: Path) -> Path | None:
     """The pose file that belongs to an object's folder: in it, or in one of the three above."""
     if not any(folder.glob("view_*.png")):
@@ -38,15 +79,12 @@ def read_published(folder: Path, poses: Path) -> tuple[PosedViews, dict[str, obj
 
     Raises InputError naming file and view: no views, cameras that aren't, pictures of different sizes.
     """
-    document = read_json(poses)
-    c2ws = document.get("c2ws")
-    K = _intrinsics(document.get("intrinsics"), poses)
-    if not isinstance(c2ws, dict) or not c2ws:
-        raise InputError(f"{poses}: c2ws must name the cameras")
-    names = [n for n in c2ws if _VIEW.fullmatch(n) and (folder / f"{n}.png").exists()]
+    cameras = read_poses(poses)
+    there = [i for i, n in enumerate(cameras.names) if (folder / f"{n}.png").exists()]
+    names = [cameras.names[i] for i in there]
     if not names:
         raise InputError(f"{folder}: none of the views that {poses.name} names is here as <name>.png")
-    images, masks, pose, depth = [], [], [], []
+    images, masks, depth = [], [], []
     for name in names:
         image, mask = _picture(folder, name)
         if images and image.shape != images[0].shape:
@@ -56,21 +94,17 @@ def read_published(folder: Path, poses: Path) -> tuple[PosedViews, dict[str, obj
             )
         images.append(image)
         masks.append(mask)
-        pose.append(rigid(c2ws[name], f"{poses}: c2ws.{name}"))
         depth.append(_depth(folder, name, mask.shape))
     height, width = masks[0].shape
-    if abs(2 * K[0, 2] - width) > 0.1 * width or abs(2 * K[1, 2] - height) > 0.1 * height:
-        raise InputError(
-            f"{poses}: intrinsics with centre {K[0, 2]:g}, {K[1, 2]:g} don't fit pictures of {width}x{height} px"
-        )
+    cameras.check_size(height, width)
     parents = [_parent(name) for name in names]
     complete = all(d is not None for d in depth)
     views = PosedViews(
         images=torch.stack(images),
         masks=torch.stack(masks),
         cameras=Cameras(
-            K=K.float().expand(len(names), 3, 3).clone(),
-            c2w=opencv_from_opengl(torch.from_numpy(np.stack(pose))).float(),
+            K=cameras.K.expand(len(names), 3, 3).clone(),
+            c2w=cameras.c2w[there],
             size=(height, width),
         ),
         names=tuple(names),
