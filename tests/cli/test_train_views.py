@@ -94,7 +94,7 @@ def test_prediction_by_trained_weights(root, weights, tmp_path, monkeypatch):
     run(predict.COMMAND, *argv, "out=a", "views.near_steps=2")
     assert len(list(Path("a/ball-1").glob("*.png"))) == 16
     before = tree(Path("a"))
-    prepare.run([*argv, "out=a", "views.near_steps=2", "shard=1/2"])
+    prepare.run([*argv, "out=a", "views.near_steps=2"])
     assert tree(Path("a")) == before
 
 

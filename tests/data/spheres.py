@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,12 +49,16 @@ class Ball:
 
 @dataclass
 class Balls:
-    """`count` balls, of which `bad` can't be loaded, `deadly` kill the process, `stop` interrupts the run."""
+    """`count` balls, of which `bad` can't be loaded, `deadly` kill the process, `stop` interrupts the run; `slow`
+    take forever, `hungry` ever more memory, all others `pause` seconds."""
 
     count: int = 3
     bad: tuple[str, ...] = ()
     deadly: tuple[str, ...] = ()
     stop: str | None = None
+    slow: tuple[str, ...] = ()
+    hungry: tuple[str, ...] = ()
+    pause: float = 0.0
     print_: dict[str, str] = field(default_factory=dict)
 
     def ids(self, split: str | None = None) -> list[str]:
@@ -72,6 +77,11 @@ class Balls:
             raise InputError(f"{id}: is bad")
         if id in self.deadly:
             os._exit(7)
+        taken = []
+        while id in self.hungry:
+            taken.append(torch.ones(2**24))
+            time.sleep(0.02)
+        time.sleep(3600.0 if id in self.slow else self.pause)
         ball = Ball(id, 0.3 + 0.02 * int(id[-1]))
         return LoadedObject(object=ball, provenance={"licence": "CC0-1.0", "sha256": self.fingerprint(id)})
 
@@ -89,5 +99,6 @@ RECIPE = Recipe(
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Relative path -> content of every file."""
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    """Relative path -> content of every file but the manifest, which says who did what and when."""
+    files = [p for p in sorted(root.rglob("*")) if p.is_file() and not p.name.startswith("manifest.sqlite")]
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}

@@ -132,11 +132,11 @@ def test_what_is_missing_is_named(balls: Path, tmp_path: Path) -> None:
         source.ids("test")
 
 
-def test_an_object_in_quarantine_says_why(tmp_path: Path) -> None:
+def test_an_object_that_could_not_be_prepared_says_why(tmp_path: Path) -> None:
     data = module(source=Balls(4, bad=("ball-3",)), recipe=RECIPE, root=tmp_path)
     data.prepare_data()
     assert data.ids("train") == ["ball-0"]
-    with pytest.raises(InputError, match=r"quarantine \(ball-3: is bad\)"):
+    with pytest.raises(InputError, match=r"could not be prepared \(ball-3: is bad\)"):
         module(root=tmp_path, ids=["ball-3"]).ids("train")
 
 

@@ -1,8 +1,9 @@
-"""Predictions of prepared objects: shards, resumption to the same bytes, layouts, what is refused."""
+"""Predictions of prepared objects: shared by several runs, resumption to the same bytes, layouts, what is refused."""
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,16 +15,15 @@ from tests.data.spheres import RECIPE, Balls, tree
 
 from one2345.data import prepare_objects
 from one2345.data.inputs import PredictedInputs
+from one2345.data.ledger import Ledger, failures
 from one2345.data.predict import PredictSettings, plan_requests, predict_objects
 from one2345.data.predict_published import publish, published_folder
-from one2345.data.shards import Shard, shard_from
 from one2345.errors import InputError
 from one2345.seeding import torch_rng
 from one2345.views import object_folder, read_object
 from one2345.views.layouts.published import POSES, read_published
 from one2345.views.synthesis import Synthesised
 
-ARRAY = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "5"}
 IDS = ["ball-0", "ball-1", "ball-2"]
 
 
@@ -77,7 +77,7 @@ def predict(root, out, painter=None, ids=IDS, **settings):
 
 def test_the_near_views_of_the_plan_are_predicted_from_the_true_ones(root, tmp_path):
     summary = predict(root, tmp_path)
-    assert (summary.made, summary.kept, summary.quarantined) == (3, 0, {})
+    assert (summary.made, summary.kept, summary.failed) == (3, 0, {})
     record = read_object(object_folder(root, "ball-1"))
     names = [n for n, r in zip(record.names, record.roles, strict=True) if r == "near"]
     assert sorted(p.stem for p in (tmp_path / "ball-1").glob("*.png")) == sorted(names) and len(names) == 32
@@ -137,42 +137,15 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(root, tmp_path, stopped
     assert predict(root, tmp_path / "parts", painter, chain=True).kept == 3 and painter.asked == []
 
 
-def test_shards_cover_every_object_once(root, tmp_path):
-    ids = [f"x{i}" for i in range(11)]
-    parts = [Shard(i, 4).of(ids) for i in range(4)]
-    assert sorted(id for part in parts for id in part) == sorted(ids)
+def test_runs_at_once_share_the_objects(root, tmp_path):
+    painters = [Painter(), Painter()]
     predict(root, tmp_path / "whole")
-    for i in range(2):
-        predict(root, tmp_path / "parts", ids=Shard(i, 2).of(IDS))
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(predict, root, tmp_path / "parts", painter) for painter in painters]
+    assert sum(run.result().made for run in runs) == 3
+    assert [row.made for row in Ledger(tmp_path / "parts").rows("predict")] == [1, 1, 1]
+    assert sum(len(painter.asked) for painter in painters) == 3
     assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
-
-
-@pytest.mark.parametrize(
-    ("text", "environment", "wanted"),
-    [
-        ("2/5", {"RANK": "0", "WORLD_SIZE": "2"}, Shard(2, 5)),
-        ("auto", {}, Shard(0, 1)),
-        (None, {"RANK": "1", "WORLD_SIZE": "3"}, Shard(1, 3)),
-        (
-            "auto",
-            ARRAY | {"RANK": "0", "WORLD_SIZE": "9"},
-            Shard(2, 4),
-        ),
-    ],
-)  # fmt: skip
-def test_the_shard_comes_from_the_command_the_array_or_the_rank(text, environment, wanted):
-    assert shard_from(text, environment) == wanted
-
-
-@pytest.mark.parametrize("text", ["5/5", "1", "a/b", "-1/4"])
-def test_a_shard_that_is_none_is_refused(text):
-    with pytest.raises(InputError, match="shard="):
-        shard_from(text, {})
-
-
-def test_an_array_with_gaps_is_refused():
-    with pytest.raises(InputError, match="steps of 1"):
-        shard_from(None, {"SLURM_ARRAY_TASK_ID": "8", "SLURM_ARRAY_TASK_COUNT": "3"})
 
 
 def test_an_object_that_fails_is_noted_and_tried_again(root, tmp_path):
@@ -182,11 +155,10 @@ def test_an_object_that_fails_is_noted_and_tried_again(root, tmp_path):
         lambda record: painters[record.id], root=root, ids=IDS, out=tmp_path, progress=False
     )
     summary = run()
-    assert summary.made == 2 and summary.quarantined == {"ball-1": "RuntimeError: stopped"}
-    note = tmp_path / "quarantine" / "ball-1.json"
-    assert json.loads(note.read_text()) == {"id": "ball-1", "reason": "RuntimeError: stopped"}
+    assert summary.made == 2 and summary.failed == {"ball-1": "RuntimeError: stopped"}
+    assert failures(tmp_path, "predict") == summary.failed
     painters["ball-1"] = Painter()
-    assert (run().made, note.exists()) == (1, False)
+    assert (run().made, failures(tmp_path, "predict")) == (1, {})
 
 
 def test_another_synthesiser_or_seed_needs_another_folder(root, tmp_path):

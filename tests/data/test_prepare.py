@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,9 @@ import pytest
 from tests.data.spheres import RECIPE, Balls, tree
 
 from one2345.data import LoadedObject, prepare, prepare_objects
-from one2345.data.prepare import QUARANTINE, read_quarantine
+from one2345.data.ledger import MANIFEST, Ledger, failures
+from one2345.data.sources.base import Rejected
+from one2345.data.workers import Limits
 from one2345.errors import InputError
 from one2345.views import list_objects, object_folder, read_object
 
@@ -25,10 +26,8 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Pa
     with pytest.raises(KeyboardInterrupt):
         prepare_objects(Balls(4, bad=("ball-1",), stop="ball-2"), out=parts, recipe=RECIPE, workers=1)
     assert list_objects(parts) == ["ball-0"]
-    # What a killed process leaves: a half-written object aside, half a line in the quarantine list.
+    # What a killed process leaves: a half-written object aside.
     (parts / ".partial" / f"{gethostname()}-999999999-0123abcd" / "images").mkdir(parents=True)
-    with (parts / QUARANTINE).open("a") as file:
-        file.write('{"id": "ball-3", "rea')
     summary = prepare_objects(Balls(4, bad=("ball-1",)), out=parts, recipe=RECIPE, workers=1)
     assert (summary.made, summary.kept) == (2, 1)
     assert tree(parts) == tree(whole)
@@ -70,10 +69,14 @@ def test_a_changed_split_is_prepared_again(tmp_path: Path) -> None:
     assert prepare_objects(Moved(2), out=tmp_path, recipe=RECIPE, workers=1).made == 0
 
 
-def test_runs_on_one_folder_at_once_keep_what_the_other_made(tmp_path: Path) -> None:
+def test_an_object_that_lies_there_after_all_is_kept(tmp_path: Path) -> None:
+    """As when a claim ran out while its owner was still at work."""
+
     class Overtaken(Balls):
         def load(self, id: str, *, shading: float = 0.0) -> LoadedObject:
-            assert prepare_objects(Balls(2), out=tmp_path, recipe=RECIPE, workers=1, ids=[id]).made == 1
+            digest = prepare.recipe_hash(prepare.dataset_description(self, RECIPE))
+            other = prepare._prepare_one(Balls(2), RECIPE, tmp_path, digest, id)
+            assert isinstance(other, prepare._Made) and other.made
             inodes[id] = object_folder(tmp_path, id).stat().st_ino
             return super().load(id, shading=shading)
 
@@ -83,17 +86,61 @@ def test_runs_on_one_folder_at_once_keep_what_the_other_made(tmp_path: Path) -> 
     assert {id: object_folder(tmp_path, id).stat().st_ino for id in inodes} == inodes
 
 
-def test_two_runs_in_step_give_the_folder_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither sees the other's objects in time: both write all of them."""
+def test_runs_at_once_share_the_objects(tmp_path: Path) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    prepare_objects(Balls(3), out=alone, recipe=RECIPE, workers=1)
-    monkeypatch.setattr(prepare, "_complete", lambda *_: False)
+    prepare_objects(Balls(7), out=alone, recipe=RECIPE, workers=1)
     with ThreadPoolExecutor(3) as pool:
         runs = [
-            pool.submit(prepare_objects, Balls(3), out=shared, recipe=RECIPE, workers=1) for _ in range(3)
+            pool.submit(prepare_objects, Balls(7), out=shared, recipe=RECIPE, workers=1) for _ in range(3)
         ]
-    assert [run.result().quarantined for run in runs] == [{}, {}, {}]
+    assert [run.result().failed for run in runs] == [{}, {}, {}]
+    assert sum(run.result().made for run in runs) == 7
+    assert [row.made for row in Ledger(shared).rows("render")] == [1] * 7
     assert tree(shared) == tree(alone)
+
+
+def test_the_manifest_is_made_anew_from_the_folder(tmp_path: Path) -> None:
+    prepare_objects(Balls(4, bad=("ball-3",)), out=tmp_path, recipe=RECIPE, workers=1)
+    keep = [(r.id, r.state, r.hash, r.bytes, r.licence) for r in Ledger(tmp_path).rows("render")]
+    assert keep[0][4] == "CC0-1.0" and keep[3][1] == "failed"
+    (tmp_path / MANIFEST).unlink()
+    summary = prepare_objects(Balls(4, bad=("ball-3",)), out=tmp_path, recipe=RECIPE, workers=1)
+    assert (summary.made, summary.kept) == (0, 3)
+    assert [(r.id, r.state, r.hash, r.bytes, r.licence) for r in Ledger(tmp_path).rows("render")] == keep
+
+
+def test_rejected_objects_wait_for_other_filters(tmp_path: Path) -> None:
+    class Sieve(Balls):
+        limit, loads = 1, 0
+
+        def describe_filters(self) -> dict[str, int]:
+            return {"limit": self.limit}
+
+        def load(self, id: str, *, shading: float = 0.0) -> LoadedObject:
+            self.loads += 1
+            if int(id[-1]) > self.limit:
+                raise Rejected(f"{id}: too many faces")
+            return super().load(id, shading=shading)
+
+    strict, again, lax = Sieve(3), Sieve(3), Sieve(3)
+    lax.limit = 2
+    summary = prepare_objects(strict, out=tmp_path, recipe=RECIPE, workers=1)
+    assert summary.failed == {"ball-2": "ball-2: too many faces"}
+    assert Ledger(tmp_path).counts("render")["rejected"] == 1
+    assert prepare_objects(again, out=tmp_path, recipe=RECIPE, workers=1).made == again.loads == 0
+    assert prepare_objects(lax, out=tmp_path, recipe=RECIPE, workers=1).made == 1
+
+
+def test_objects_beyond_the_limits_fail_and_the_queue_goes_on(tmp_path: Path) -> None:
+    source = Balls(5, slow=("ball-1",), hungry=("ball-3",))
+    limits = Limits(seconds=6.0, memory_mb=1500)
+    summary = prepare_objects(source, out=tmp_path, recipe=RECIPE, workers=2, limits=limits)
+    assert summary.made == 3
+    assert summary.failed == {
+        "ball-1": "took longer than limits.seconds=6",
+        "ball-3": "took more memory than limits.memory_mb=1500",
+    }
+    assert list_objects(tmp_path) == ["ball-0", "ball-2", "ball-4"]
 
 
 def test_leftovers_of_killed_writers_are_no_obstacle_and_go(tmp_path: Path) -> None:
@@ -124,15 +171,14 @@ def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
 def test_failures_are_listed_with_reasons_and_tried_again(tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO")
     summary = prepare_objects(Balls(3, bad=("ball-2", "ball-0")), out=tmp_path, recipe=RECIPE, workers=1)
-    assert summary.quarantined == {"ball-0": "ball-0: is bad", "ball-2": "ball-2: is bad"}
-    assert "ball-2: is bad" in str(summary)
-    lines = (tmp_path / QUARANTINE).read_text().splitlines()
-    assert [json.loads(line)["id"] for line in lines] == ["ball-0", "ball-2"]
-    assert "quarantined ball-2" in caplog.text
+    assert summary.failed == {"ball-0": "ball-0: is bad", "ball-2": "ball-2: is bad"}
+    assert "ball-2: is bad" in str(summary) and "failed ball-2" in caplog.text
+    assert failures(tmp_path, "render") == summary.failed
+    assert prepare_objects(Balls(3), out=tmp_path, recipe=RECIPE, workers=1, retry=False).made == 0
     prepare_objects(Balls(3, bad=("ball-2",)), out=tmp_path, recipe=RECIPE, workers=1)
-    assert read_quarantine(tmp_path) == {"ball-2": "ball-2: is bad"}
+    assert failures(tmp_path, "render") == {"ball-2": "ball-2: is bad"}
     prepare_objects(Balls(3), out=tmp_path, recipe=RECIPE, workers=1)
-    assert not (tmp_path / QUARANTINE).exists()
+    assert failures(tmp_path, "render") == {}
 
 
 def test_nothing_prepared_is_an_error(tmp_path: Path) -> None:
@@ -157,7 +203,5 @@ def test_processes_give_the_same_bytes_and_survive_a_crash(tmp_path: Path) -> No
     prepare_objects(Balls(4, bad=("ball-2",)), out=alone, recipe=RECIPE, workers=1)
     summary = prepare_objects(Balls(4, deadly=("ball-2",)), out=pool, recipe=RECIPE, workers=2)
     assert summary.made == 3
-    assert "worker process died" in summary.quarantined["ball-2"]
-    first, second = tree(alone), tree(pool)
-    del first[QUARANTINE], second[QUARANTINE]
-    assert first == second
+    assert "worker process died" in summary.failed["ball-2"]
+    assert tree(alone) == tree(pool)

@@ -65,8 +65,8 @@ def test_mesh_files_become_consistent_examples(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     summary = prepare_objects(FolderSource(root=root), out=out, recipe=SHARP, workers=1)
-    assert list(summary.quarantined) == ["broken"]
-    assert "broken.glb" in summary.quarantined["broken"]
+    assert list(summary.failed) == ["broken"]
+    assert "broken.glb" in summary.failed["broken"]
     check_object_agrees_with_itself(out, "box")
     record = read_object(object_folder(out, "box"))
     points = record.samples().surface_points.abs().amax(0)
@@ -81,12 +81,12 @@ def test_mesh_files_become_consistent_examples(tmp_path: Path) -> None:
     assert prepare_objects(FolderSource(root=root, ids=["box"]), out=out, recipe=SHARP, workers=1).made == 1
 
 
-def test_open_meshes_are_quarantined_unless_asked_for(tmp_path: Path) -> None:
+def test_open_meshes_fail_unless_asked_for(tmp_path: Path) -> None:
     box = trimesh.creation.box((1.0, 1.0, 1.0))
     trimesh.Trimesh(box.vertices, box.faces[:6], process=False).export(tmp_path / "half.ply")
     box.export(tmp_path / "whole.ply")
     summary = prepare_objects(FolderSource(root=tmp_path), out=tmp_path / "strict", recipe=RECIPE, workers=1)
-    assert "would be unreliable" in summary.quarantined["half"]
+    assert "would be unreliable" in summary.failed["half"]
     lax = FolderSource(root=tmp_path, labels="unreliable", ids=["half"])
     assert prepare_objects(lax, out=tmp_path / "lax", recipe=RECIPE, workers=1).made == 1
     flags = read_object(object_folder(tmp_path / "lax", "half")).flags

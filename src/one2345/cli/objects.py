@@ -11,8 +11,8 @@ from one2345.cli.provenance import objects_hash
 from one2345.data import Recipe, SampleSizes
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.gso import GsoSource
+from one2345.data.ledger import failures
 from one2345.data.object_list import load_object_list
-from one2345.data.prepare import read_quarantine
 from one2345.data.sources import FolderSource, Source, open_meshes
 from one2345.errors import InputError
 from one2345.evaluation import Case, MeshTruth
@@ -77,17 +77,17 @@ def true_meshes(
     ids = sorted({*source.ids(), *source.missing, *failed})[: settings.get("objects")]
     there = [id for id in ids if id in set(source.ids())]
     data: dict[str, ReconstructionDataModule] = {}
-    quarantined: dict[str, str] = {}
+    unprepared: dict[str, str] = {}
     if views:
         module = _module(config, source, next(iter(inputs.values())), there)
         with first_then_others(shared):
             module.ensure_prepared("test")
-        quarantined = {id: why for id, why in read_quarantine(module.root).items() if id in there}
-        shown = [id for id in there if id not in quarantined]
+        unprepared = {id: why for id, why in failures(module.root, "render").items() if id in there}
+        shown = [id for id in there if id not in unprepared]
         data = {name: _module(config, source, node, shown) for name, node in inputs.items()}
     cache = None if settings.get("cache") is None else ArrayCache(settings["cache"])
     cases = [
-        _true_mesh(source, id, cache, data, quarantined)
+        _true_mesh(source, id, cache, data, unprepared)
         if id in there
         else _absent(id, failed.get(id, f"{config['truth']} has no mesh of it"))
         for id in ids
@@ -142,14 +142,14 @@ def _true_mesh(
     id: str,
     cache: ArrayCache | None,
     data: Mapping[str, ReconstructionDataModule],
-    quarantined: Mapping[str, str],
+    unprepared: Mapping[str, str],
 ) -> Case:
     def read() -> MeshTruth:
         turn = None if source.list is None else source.list[id].turn
         return MeshTruth(source.mesh(id), id=id, cache=cache, turn=turn)
 
-    if id in quarantined:
-        return Case(id, read, unprepared=f"no views could be made: {quarantined[id]}")
+    if id in unprepared:
+        return Case(id, read, unprepared=f"no views could be made: {unprepared[id]}")
     module = next(iter(data.values()), None)
     record = None if module is None else module.store.record(id)
     return Case(id, read, record)

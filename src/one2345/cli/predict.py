@@ -1,10 +1,9 @@
 """Run a synthesiser over prepared objects and save its pictures (prepare.py stage=predict).
 
-What is there already is kept, so an interrupted run goes on where it stopped; several jobs share the objects by
-shard=i/n, which a SLURM array or several processes set by themselves.
+What is there already is kept, so an interrupted run goes on where it stopped. Several jobs may run the same command:
+they share the objects by claims in the manifest of the output folder.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,19 +47,20 @@ def main(config: Mapping[str, Any]) -> Any:
     """Predict; returns the `PredictSummary`."""
     from one2345.data.predict import PredictSettings, predict_objects
     from one2345.data.predict_published import publish
-    from one2345.data.shards import shard_from
     from one2345.views import list_objects, object_folder, read_object
 
     root, out = Path(config["root"]).expanduser(), Path(config["out"]).expanduser()
     ids = list_objects(root) if config["ids"] is None else [str(i) for i in config["ids"]]
     if config["split"]:
         ids = [i for i in ids if read_object(object_folder(root, i)).split == config["split"]]
-    shard = shard_from(config["shard"], os.environ)
     settings = PredictSettings(seed=config["seed"], **config["predict"])
-    summary = predict_objects(_opener(config), root=root, ids=shard.of(ids), out=out, settings=settings)
+    summary = predict_objects(
+        _opener(config), root=root, ids=ids, out=out, settings=settings,
+        retry=config["retry"], check=config["check"],
+    )  # fmt: skip
     if config["layout"] == "published":
-        for id in shard.of(ids):
-            if id not in summary.quarantined:
+        for id in ids:
+            if id not in summary.failed:
                 publish(read_object(object_folder(root, id)), out / id, out)
     print(summary)
     summary_box("predicted", {"pictures": out})

@@ -3,7 +3,7 @@
 stage=predict instead runs a synthesiser over objects that are prepared already.
 
 What lies complete in the output folder already is kept, so an interrupted run goes on where it stopped;
-objects that cannot be prepared are listed with the reason in its quarantine.jsonl.
+what became of each object stands in its manifest.sqlite, which stage=status prints as a table.
 """
 
 import sys
@@ -53,7 +53,9 @@ def check(config: Mapping[str, Any]) -> None:
 
 def main(config: Mapping[str, Any]) -> Any:
     """Prepare; returns the `PrepareSummary`."""
+    from one2345.data.ledger import MANIFEST
     from one2345.data.prepare import prepare_objects
+    from one2345.data.workers import Limits
 
     source = build(config["source"], allow_any=True)
     out = Path(config["out"]).expanduser()
@@ -63,12 +65,12 @@ def main(config: Mapping[str, Any]) -> Any:
         recipe=build(config["render"], allow_any=True),
         workers=config["workers"],
         ids=source.ids(config["split"]) if config["split"] else None,
+        limits=Limits(**config["limits"]),
+        retry=config["retry"],
+        check=config["check"],
     )
     print(summary)
-    paths = {"objects": out / "objects", "description": out / "dataset.json"}
-    summary_box(
-        "prepared", {**paths, "not prepared": out / "quarantine.jsonl"} if summary.quarantined else paths
-    )
+    summary_box("prepared", {"objects": out / "objects", "manifest": out / MANIFEST})
     return summary
 
 

@@ -16,8 +16,9 @@ from one2345.views import SCHEMA_NAME
 from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
+from .ledger import failures
 from .object_list import ObjectList, load_object_list
-from .prepare import PrepareSummary, dataset_description, prepare_objects, read_quarantine
+from .prepare import STAGE, PrepareSummary, dataset_description, prepare_objects
 from .recipe import Recipe, recipe_hash
 from .sampler import ObjectSampler
 from .sources import Source
@@ -120,7 +121,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             progress=self.progress,
             ids=ids,
         )
-        log.log(logging.WARNING if summary.quarantined else logging.INFO, "%s", summary)
+        log.log(logging.WARNING if summary.failed else logging.INFO, "%s", summary)
         return summary
 
     @property
@@ -240,8 +241,8 @@ class ReconstructionDataModule(L.LightningDataModule):
         return f"; it has {', '.join(known)} (data.test_split=all takes every object)" if known else ""
 
     def _why(self, id: str) -> str:
-        reason = read_quarantine(self.root).get(id)
-        return f": it is in quarantine ({reason})" if reason else ""
+        reason = failures(self.root, STAGE).get(id)
+        return f": it could not be prepared ({reason})" if reason else ""
 
     def _default_root(self) -> Path:
         assert self.source is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,14 @@ from one2345.views import ObjectRecord, check_id, object_folder, read_object
 from one2345.views.images import encode_png, straight_rgba
 from one2345.views.synthesis import Synthesised, ViewRequest, ViewSynthesizer
 
+from .claims import Claims, reason_of, reconcile
+from .ledger import Content, Ledger, content_of
 from .progress import Progress
 
 log = logging.getLogger(__name__)
 
 RECORD = "prediction.json"
-QUARANTINE = "quarantine"
+STAGE = "predict"
 
 Open = Callable[[ObjectRecord], ViewSynthesizer]
 """Gives the synthesiser for an object: the same for all, or one that knows the object."""
@@ -38,16 +41,16 @@ Open = Callable[[ObjectRecord], ViewSynthesizer]
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """made, kept: objects predicted now, found complete. quarantined: id -> reason."""
+    """made, kept: objects predicted now, found complete. failed: id -> reason."""
 
     out: Path
     made: int
     kept: int
-    quarantined: dict[str, str]
+    failed: dict[str, str]
 
     def __str__(self) -> str:
-        head = f"{self.out}: {self.made} predicted, {self.kept} already there, {len(self.quarantined)} quarantined"
-        return "\n".join([head, *(f"  {id}: {why}" for id, why in list(self.quarantined.items())[:10])])
+        head = f"{self.out}: {self.made} predicted, {self.kept} already there, {len(self.failed)} failed"
+        return "\n".join([head, *(f"  {id}: {why}" for id, why in list(self.failed.items())[:10])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,79 +70,121 @@ def predict_objects(
     ids: Sequence[str],
     out: Path | str,
     settings: PredictSettings | None = None,
+    retry: bool = True,
+    check: bool = True,
     progress: bool = True,
 ) -> PredictSummary:
     """Predict the views of the objects `ids` of a prepared `root` into OUT/<id>/<view name>.png (RGBA).
 
-    OUT/<id>/prediction.json says how, and comes last: an object that has it is complete. Objects that fail are noted
-    in OUT/quarantine/<id>.json, and tried again by the next run. Raises InputError where an object that is there was
-    predicted otherwise, or when every object fails.
+    OUT/<id>/prediction.json says how, and comes last: an object that has it is complete. Objects that fail are in
+    the manifest of OUT with the reason, and tried again by the next run if `retry`. Several runs may share the
+    objects: each is claimed by one of them. check: look at all that the manifest says is done. Raises InputError
+    where an object that is there was predicted otherwise, or when every object fails.
     """
     settings = settings if settings is not None else PredictSettings()
-    root, out = Path(root), Path(out)
+    root, out, ids = Path(root), Path(out), [check_id(id) for id in ids]
     out.mkdir(parents=True, exist_ok=True)
-    made, kept, failed = 0, 0, dict[str, str]()
-    with Progress("predicting", total=len(ids), enabled=progress) as bar:
-        for id in map(check_id, ids):
-            note = out / QUARANTINE / f"{id}.json"
-            try:
-                record = read_object(object_folder(root, id))
-                if _predict(open_synthesizer(record), record, out / id, settings):
-                    made += 1
-                else:
-                    kept += 1
-                note.unlink(missing_ok=True)
-            except OtherPrediction:
-                raise
-            except (One2345Error, ValueError, RuntimeError) as error:
-                failed[id] = (
-                    str(error) if isinstance(error, One2345Error) else f"{type(error).__name__}: {error}"
-                )
-                write_atomic(note, json.dumps({"id": id, "reason": failed[id]}) + "\n")
-                log.info("quarantined %s: %s", id, failed[id])
-            bar.advance(f"{len(failed)} quarantined" if failed else "")
+    ledger = Ledger(out)
+
+    def complete(id: str) -> bool:
+        try:
+            record = read_object(object_folder(root, id))
+            return _Plan.of(open_synthesizer(record), record, settings).complete(out / id)
+        except OtherPrediction:
+            raise
+        except (One2345Error, ValueError, RuntimeError):
+            return False  # what is wrong shows when it is predicted
+
+    reconcile(ledger, STAGE, ids, complete, lambda id: _content(root, out, id), check=check)
+    waiting = len(ids) - len(ledger.rows(STAGE, ids=ids, states=("done",)))
+    claims = Claims(ledger, STAGE, ids, retry=retry)
+    made, bad = 0, 0
+    with Progress("predicting", total=waiting, enabled=progress) as bar, ledger.holding(STAGE):
+        while claims.left:
+            while (id := claims.take()) is not None:
+                started = time.monotonic()
+                try:
+                    record = read_object(object_folder(root, id))
+                    new = _predict(open_synthesizer(record), record, out / id, settings)
+                    content = _content(root, out, id, seconds=time.monotonic() - started if new else None)
+                    ledger.finish(STAGE, id, content, made=new)
+                    made += new
+                except OtherPrediction:
+                    raise
+                except (One2345Error, ValueError, RuntimeError) as error:
+                    ledger.fail(STAGE, id, reason_of(error), seconds=time.monotonic() - started)
+                    log.info("failed %s: %s", id, reason_of(error))
+                    bad += 1
+                bar.advance(f"{bad} failed" if bad else "")
+            claims.rest()
+    failed = {row.id: row.reason or "" for row in ledger.rows(STAGE, ids=ids, states=("failed",))}
     if failed and len(failed) == len(ids):
         id, reason = next(iter(failed.items()))
         raise InputError(f"none of {len(ids)} objects could be predicted; the first, {id}: {reason}")
-    return PredictSummary(out, made, kept, failed)
+    return PredictSummary(out, made, len(ids) - made - len(failed), failed)
+
+
+def _content(root: Path, out: Path, id: str, *, seconds: float | None = None) -> Content:
+    licence = read_object(object_folder(root, id)).provenance.get("licence")
+    return content_of(out / id, licence=None if licence is None else str(licence), seconds=seconds)
 
 
 class OtherPrediction(InputError):
     """What is there was predicted in another way."""
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be made of an object, and what its record will say."""
+
+    requests: list[ViewRequest]
+    sources: list[str]
+    provenance: dict[str, Any]
+
+    @staticmethod
+    def of(synthesizer: ViewSynthesizer, record: ObjectRecord, settings: PredictSettings) -> _Plan:
+        requests, sources = plan_requests(record, settings)
+        if not requests:
+            raise InputError(
+                f"{record.folder}: has no near views to predict; predict.stage1=true predicts stage 1"
+            )
+        provenance = {
+            "synthesiser": dict(synthesizer.describe()),
+            "seed": settings.seed,
+            "chain": settings.chain,
+            "recipe": record.recipe,
+            "views": {
+                r.name: {"source": s, "source_is": "predicted" if settings.chain and r.parent else "true"}
+                for r, s in zip(requests, sources, strict=True)
+            },
+        }
+        return _Plan(requests, sources, json.loads(json.dumps(provenance, sort_keys=True, default=str)))
+
+    def files(self, folder: Path) -> dict[str, Path]:
+        return {r.name: folder / f"{r.name}.png" for r in self.requests}
+
+    def complete(self, folder: Path) -> bool:
+        """Raises OtherPrediction where what is there, or was begun, was to be made in another way."""
+        file, started = folder / RECORD, folder / ".begun.json"
+        _refuse_other(file if file.is_file() else started, self.provenance)
+        return file.is_file() and all(p.is_file() for p in self.files(folder).values())
+
+
 def _predict(
     synthesizer: ViewSynthesizer, record: ObjectRecord, folder: Path, settings: PredictSettings
 ) -> bool:
     """Whether something was made."""
-    requests, sources = plan_requests(record, settings)
-    if not requests:
-        raise InputError(
-            f"{record.folder}: has no near views to predict; predict.stage1=true predicts stage 1"
-        )
-    provenance = {
-        "synthesiser": dict(synthesizer.describe()),
-        "seed": settings.seed,
-        "chain": settings.chain,
-        "recipe": record.recipe,
-        "views": {
-            r.name: {"source": s, "source_is": "predicted" if settings.chain and r.parent else "true"}
-            for r, s in zip(requests, sources, strict=True)
-        },
-    }
-    provenance = json.loads(json.dumps(provenance, sort_keys=True, default=str))
-    file, started = folder / RECORD, folder / ".begun.json"
-    _refuse_other(file if file.is_file() else started, provenance)
-    wanted = {r.name: folder / f"{r.name}.png" for r in requests}
-    if file.is_file() and all(p.is_file() for p in wanted.values()):
+    plan = _Plan.of(synthesizer, record, settings)
+    if plan.complete(folder):
         return False
-    write_atomic(started, json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    file, started, wanted = folder / RECORD, folder / ".begun.json", plan.files(folder)
+    write_atomic(started, json.dumps(plan.provenance, indent=1, sort_keys=True) + "\n")
     remove_abandoned(folder)
     seed = key(settings.seed, record.id)
     for stage in (False, True):
         missing = [
             (r, s)
-            for r, s in zip(requests, sources, strict=True)
+            for r, s in zip(plan.requests, plan.sources, strict=True)
             if (r.parent is not None) == stage and not wanted[r.name].is_file()
         ]
         if not missing:
@@ -153,7 +198,7 @@ def _predict(
         )
         seen = synthesizer([r for r, _ in missing], pictures, seed=seed)
         _write(seen, [wanted[r.name] for r, _ in missing])
-    write_atomic(file, json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    write_atomic(file, json.dumps(plan.provenance, indent=1, sort_keys=True) + "\n")
     started.unlink(missing_ok=True)
     return True
 

@@ -1,30 +1,22 @@
 """Turn a source into a folder of prepared objects: in parallel, resumable, atomic per object.
 
-The result depends on source and recipe alone: not on the number of workers, their order, or how often
-the run was interrupted.
+The result depends on source and recipe alone: not on the number of workers or runs, their order, or how often
+one was interrupted. What became of each object stands in the folder's manifest (see `ledger`).
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
-import signal
-import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from one2345.errors import InputError, One2345Error
-from one2345.files import write_atomic
 from one2345.views import (
     SCHEMA_NAME,
     SCHEMA_VERSION,
@@ -37,41 +29,60 @@ from one2345.views import (
     write_object,
 )
 
+from .claims import Claims, reason_of, reconcile
+from .ledger import MANIFEST, Content, Ledger, content_of
 from .observe import observe
 from .progress import Progress
 from .recipe import Recipe, recipe_hash
 from .sources import Source
+from .sources.base import Rejected
+from .workers import Died, Limits, WorkerPool
 
 log = logging.getLogger(__name__)
 
-QUARANTINE = "quarantine.jsonl"
-
-# What became of an object, or else the reason (str) why it can't be prepared.
-_MADE, _KEPT = True, False
-_Outcome = bool | str
+STAGE = "render"
 
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENOMEM}
 
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What a run did. made, kept: objects written now, found complete. quarantined: id -> reason."""
+    """What a run did. made, kept: objects written now, found complete. failed: id -> reason, of those that can't be
+    prepared, those that a filter rejected among them."""
 
     out: Path
     made: int
     kept: int
-    quarantined: dict[str, str]
+    failed: dict[str, str]
     seconds: float
 
     def __str__(self) -> str:
         lines = [
             f"{self.out}: {self.made} prepared, {self.kept} already there, "
-            f"{len(self.quarantined)} quarantined, in {self.seconds:.0f} s"
+            f"{len(self.failed)} failed or rejected, in {self.seconds:.0f} s"
         ]
-        lines += [f"  {id}: {reason}" for id, reason in list(self.quarantined.items())[:10]]
-        if len(self.quarantined) > 10:
-            lines.append(f"  ... all in {self.out / QUARANTINE}")
+        lines += [f"  {id}: {reason}" for id, reason in list(self.failed.items())[:10]]
+        if len(self.failed) > 10:
+            lines.append(f"  ... all in {self.out / MANIFEST}; `prepare.py stage=status` sums them up")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The object is there; made: by this call, else it was there already."""
+
+    content: Content
+    made: bool
+
+
+@dataclass(frozen=True)
+class _Failed:
+    reason: str
+    rejected: bool
+    seconds: float
+
+
+_Outcome = _Made | _Failed
 
 
 def dataset_description(source: Source, recipe: Recipe) -> dict[str, Any]:
@@ -86,57 +97,65 @@ def prepare_objects(
     recipe: Recipe,
     workers: int | None = None,
     ids: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    retry: bool = True,
+    check: bool = True,
     progress: bool = True,
 ) -> PrepareSummary:
     """Prepare the objects of `source` (all, or those of `ids`) into the folder `out`.
 
-    Objects that are there, complete and made from the same file for the same split by the same recipe, are
-    kept. Those that
-    fail are listed with the reason in out/quarantine.jsonl, and tried again by the next run. workers:
-    processes; None takes one per core, 1 works in this process. Several runs may work on one folder at once:
-    what another has finished is kept.
+    Objects that are there, complete and made from the same file for the same split by the same recipe, are kept.
+    Those that fail are in the manifest with the reason; the next run tries them again if `retry`. Those that the
+    source rejects are tried again when its filters are others.
+    workers: processes; None takes one per core, 1 works in this process unless there are limits. limits: of time and
+    memory, per object. check: look whether all objects are there that the manifest says are; many tasks that start at
+    once can spare themselves that.
+    Several runs may work on one folder at once, on any number of machines: each object is claimed by one of them, and
+    a run ends when no object is left that another might still leave to it.
 
     Raises InputError when `out` was prepared by another recipe or source, or when every object fails.
     """
-    started = time.monotonic()
+    started, limits = time.monotonic(), limits if limits is not None else Limits()
     out = Path(out)
     description = dataset_description(source, recipe)
     digest = recipe_hash(description)
     _open_dataset(out, description, digest)
     wanted = [check_id(id) for id in (source.ids() if ids is None else ids)]
-    missing = [id for id in wanted if not _complete(out, id, source, digest)]
-    made, failed = 0, dict[str, str]()
-    count = max(1, min(workers or os.cpu_count() or 1, len(missing)))
-    with Progress("preparing", total=len(missing), enabled=progress) as bar:
-        for id, outcome in _run(source, recipe, out, digest, missing, count):
-            made += outcome is _MADE
-            if isinstance(outcome, str):
-                failed[id] = outcome
-                with (out / QUARANTINE).open("a", encoding="utf-8") as file:
-                    file.write(_quarantine_line(id, outcome))
-                log.info("quarantined %s: %s", id, outcome)
-            bar.advance(f"{len(failed)} quarantined" if failed else "")
-    _write_quarantine(out, wanted, failed)
+    ledger = Ledger(out)
+    reconcile(
+        ledger,
+        STAGE,
+        wanted,
+        lambda id: _complete(out, id, source, digest),
+        lambda id: _content(out, id),
+        check=check,
+    )
+    policy = recipe_hash({"recipe": digest, "filters": _filters(source)})
+    done = ledger.rows(STAGE, ids=wanted, states=("done",))
+    count = max(1, min(workers or os.cpu_count() or 1, len(wanted) - len(done)))
+    claims = Claims(ledger, STAGE, wanted, batch=2 * count if count > 1 else 1, retry=retry, policy=policy)
+    job = partial(_prepare_one, source, recipe, out, digest)
+    made, failed = 0, 0
+    with Progress("preparing", total=len(wanted) - len(done), enabled=progress) as bar:
+        for id, outcome in _run(job, ledger, claims, count, limits):
+            if isinstance(outcome, _Made):
+                ledger.finish(STAGE, id, outcome.content, made=outcome.made)
+                made += outcome.made
+            else:
+                failed += 1
+                log.info("%s %s: %s", "rejected" if outcome.rejected else "failed", id, outcome.reason)
+                if outcome.rejected:
+                    ledger.reject(STAGE, id, outcome.reason, policy=policy)
+                else:
+                    ledger.fail(STAGE, id, outcome.reason, seconds=outcome.seconds)
+            bar.advance(f"{failed} failed" if failed else "")
     remove_stale(out)
-    if failed and made == 0 and len(failed) == len(wanted):
-        id, reason = next(iter(failed.items()))
-        raise InputError(f"none of {len(failed)} objects could be prepared; the first, {id}: {reason}")
-    kept = len(wanted) - made - len(failed)
-    return PrepareSummary(out, made, kept, failed, time.monotonic() - started)
-
-
-def read_quarantine(out: Path) -> dict[str, str]:
-    """id -> reason of the objects that could not be prepared."""
-    file = out / QUARANTINE
-    if not file.is_file():
-        return {}
-    rows = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # the last line of a run that was killed while it wrote; the object is tried again
-    return {row["id"]: row["reason"] for row in rows}
+    bad = ledger.rows(STAGE, ids=wanted, states=("failed", "rejected"))
+    reasons = {row.id: row.reason or "" for row in bad}
+    if reasons and made == 0 and len(reasons) == len(wanted):
+        id, reason = next(iter(reasons.items()))
+        raise InputError(f"none of {len(reasons)} objects could be prepared; the first, {id}: {reason}")
+    return PrepareSummary(out, made, len(wanted) - made - len(reasons), reasons, time.monotonic() - started)
 
 
 def _open_dataset(out: Path, description: dict[str, Any], digest: str) -> None:
@@ -171,7 +190,7 @@ def _open_dataset(out: Path, description: dict[str, Any], digest: str) -> None:
 
 def _is_foreign(path: Path) -> bool:
     """Whether `path` is something that no run of preparation leaves in its folder."""
-    return path.name not in (QUARANTINE, ".partial") and path.suffix != ".tmp"
+    return not path.name.startswith(MANIFEST) and path.name != ".partial" and path.suffix != ".tmp"
 
 
 def _difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any]:
@@ -196,73 +215,50 @@ def _complete(out: Path, id: str, source: Source, digest: str) -> bool:
         return False
 
 
+def _filters(source: Source) -> Any:
+    """What the source's rejections depend on, as plain values; None where it says nothing of the kind."""
+    describe: Callable[[], Any] = getattr(source, "describe_filters", lambda: None)
+    return describe()
+
+
+def _content(out: Path, id: str, *, seconds: float | None = None) -> Content:
+    folder = object_folder(out, id)
+    licence = read_object(folder).provenance.get("licence")
+    return content_of(folder, licence=None if licence is None else str(licence), seconds=seconds)
+
+
 def _run(
-    source: Source, recipe: Recipe, out: Path, digest: str, ids: list[str], workers: int
+    job: Callable[[str], _Outcome], ledger: Ledger, claims: Claims, workers: int, limits: Limits
 ) -> Iterator[tuple[str, _Outcome]]:
-    """(id, outcome) in order of completion."""
-    job = (source, recipe, out, digest)
-    if workers == 1:
-        for id in ids:
-            yield id, _prepare_one(job, id)
-        return
-    queue, suspects = list(reversed(ids)), []
-    while queue:
-        suspects += yield from _drain(job, queue, workers, in_flight=2 * workers)
-    # A worker that dies takes its neighbours' jobs with it: the suspects are tried again one at a time.
-    suspects.reverse()
-    while suspects:
-        for id in (yield from _drain(job, suspects, 1, in_flight=1)):
-            yield id, "the worker process died (crash in a native library, or out of memory)"
+    """(id, outcome) in order of completion, until nothing is left that this or another run is at."""
+    with ledger.holding(STAGE):
+        if workers == 1 and limits.none:
+            while claims.left:
+                while (id := claims.take()) is not None:
+                    yield id, job(id)
+                claims.rest()
+            return
+        with WorkerPool(job, workers=workers, limits=limits) as pool:
+            while claims.left:
+                for id, outcome in pool.run(claims.take):
+                    if isinstance(outcome, Died):
+                        yield id, _Failed(outcome.reason, False, outcome.seconds)
+                    else:
+                        yield id, outcome
+                claims.rest()
 
 
-def _drain(
-    job: tuple[Source, Recipe, Path, str], queue: list[str], workers: int, *, in_flight: int
-) -> Generator[tuple[str, _Outcome], None, list[str]]:
-    """Work `queue` off from its end in a pool of processes; returns the jobs in flight when one died."""
-    running: dict[Future[_Outcome], str] = {}
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
-        while queue or running:
-            while queue and len(running) < in_flight:
-                future = pool.submit(_prepare_one, job, queue[-1])
-                running[future] = queue.pop()
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            lost = [future for future in done if isinstance(future.exception(), BrokenProcessPool)]
-            for future in done.difference(lost):
-                yield running.pop(future), future.result()
-            if lost:
-                return list(running.values())
-    except BrokenProcessPool:
-        return list(running.values())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return []
-
-
-def _start_worker() -> None:
-    """One thread each; Ctrl-C is the parent's to handle, and a worker without parent ends."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
-def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> _Outcome:
+def _prepare_one(source: Source, recipe: Recipe, out: Path, digest: str, id: str) -> _Outcome:
     """Prepare one object, unless another run on the same folder has done so. A full disk ends the whole run."""
-    source, recipe, out, digest = job
+    started = time.monotonic()
     try:
         if _complete(out, id, source, digest):
-            return _KEPT
+            return _Made(_content(out, id), made=False)
         loaded = source.load(id, shading=recipe.shading)
         split = source.split(id)
         seen = observe(loaded.object, recipe=recipe, split=split, exact=loaded.exact)
         if _complete(out, id, source, digest):
-            return _KEPT
+            return _Made(_content(out, id), made=False)
         write_object(
             out,
             id,
@@ -274,31 +270,12 @@ def _prepare_one(job: tuple[Source, Recipe, Path, str], id: str) -> _Outcome:
             split=split,
             recipe=digest,
         )
+        return _Made(_content(out, id, seconds=time.monotonic() - started), made=True)
     except ImportError:
         raise
     except OSError as error:
         if error.errno in _FATAL:
             raise
-        return _reason(error)
+        return _Failed(reason_of(error), False, time.monotonic() - started)
     except Exception as error:  # noqa: BLE001 - one bad object among thousands must not end the run
-        return _reason(error)
-    return _MADE
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, One2345Error) else f"{type(error).__name__}: {error}"
-
-
-def _quarantine_line(id: str, reason: str) -> str:
-    return json.dumps({"id": id, "reason": reason}, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _write_quarantine(out: Path, wanted: Sequence[str], failed: dict[str, str]) -> None:
-    """Rewrite the list in order of id: this run's failures, and earlier ones of objects it didn't touch."""
-    tried = set(wanted)
-    rows = {id: reason for id, reason in read_quarantine(out).items() if id not in tried} | failed
-    file = out / QUARANTINE
-    if not rows:
-        file.unlink(missing_ok=True)
-        return
-    write_atomic(file, "".join(_quarantine_line(id, rows[id]) for id in sorted(rows)))
+        return _Failed(reason_of(error), isinstance(error, Rejected), time.monotonic() - started)

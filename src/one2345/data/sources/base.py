@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from one2345.errors import InputError
 from one2345.geometry import Mesh
 from one2345.objects import Object3D
+
+
+class Rejected(InputError):
+    """An object that could be used, but that a filter leaves out; the message is the reason."""
 
 
 @dataclass(frozen=True)
