@@ -27,7 +27,7 @@ class CachedObject:
     @property
     def nbytes(self) -> int:
         pixels = sum(t.nbytes for kind in (self.rgba, self.depth) for t in kind.values())
-        return pixels + (self.samples.nbytes if self.samples is not None else 0)
+        return self.record.nbytes + pixels + (self.samples.nbytes if self.samples is not None else 0)
 
     def load(self, views: list[int], *, depth: bool) -> None:
         """Decode the views that are not here yet."""

@@ -110,14 +110,29 @@ def on_white_mask(rgba: NDArray[np.uint8], *, white: int = 250) -> NDArray[np.ui
     return np.concatenate([rgba[..., :3], alpha[..., None]], -1)
 
 
-def read_png(path: Path, *, mode: str, size: tuple[int, int]) -> NDArray[Any]:
+def encode_webp(rgba: NDArray[np.uint8]) -> bytes:
+    """Lossless WebP of (h, w, 4) uint8: the same pixels, under alpha 0 too. `read_png` reads it."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, format="WEBP", lossless=True, exact=True, quality=50, method=2)
+    return buffer.getvalue()
+
+
+def read_png(
+    path: Path, *, mode: str, size: tuple[int, int], data: bytes | memoryview | None = None
+) -> NDArray[Any]:
     """uint8 or uint16 pixels of a PNG that must have `mode` ('RGBA', 'I;16', 'RGB') and `size` (h, w).
 
+    data: the file's content, where it is packed with others; `path` then only names it, and RGBA may be lossless WebP.
     Raises InputError naming the file when it is missing, damaged, truncated, or of another mode or size.
     """
+    packed = data is not None and mode == "RGBA"
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(
+            path if data is None else io.BytesIO(data), formats=["PNG", "WEBP"] if packed else ["PNG"]
+        ) as image:
             image.load()
+            if image.format == "WEBP":
+                image = image.convert("RGBA")  # opaque pictures come without alpha
             found_mode, found_size = image.mode, (image.height, image.width)
             pixels = np.array(image)
     except FileNotFoundError:

@@ -74,13 +74,13 @@ class ObjectRecord:
 
     def rgba(self, view: int) -> NDArray[np.uint8]:
         """Straight-alpha pixels (h, w, 4) of one view, as stored."""
-        return read_png(self._file("images", view), mode="RGBA", size=self.size)
+        return self._pixels("images", view, mode="RGBA")
 
     def stored_depth(self, view: int) -> NDArray[np.uint16]:
         """Depth (h, w) of one view, as stored (see `images.decode_depth`)."""
         if not self.has_depth:
             raise InputError(f"{self.folder}: this object was prepared without depth")
-        return read_png(self._file("depth", view), mode="I;16", size=self.size)
+        return self._pixels("depth", view, mode="I;16")
 
     def views(
         self,
@@ -101,9 +101,7 @@ class ObjectRecord:
             raise InputError(f"{self.folder}: this object was prepared without normals")
         images, masks = composite(torch.from_numpy(np.stack([self.rgba(i) for i in indices])))
         position = {self.names[old]: new for new, old in enumerate(indices)}
-        stored_normals = [
-            read_png(self._file("normals", i), mode="RGB", size=self.size) for i in indices if normals
-        ]
+        stored_normals = [self._pixels("normals", i, mode="RGB") for i in indices if normals]
         return PosedViews(
             images=images,
             masks=masks,
@@ -120,7 +118,7 @@ class ObjectRecord:
         if self.sample_counts is None:
             raise InputError(f"{self.folder}: this object was prepared without samples")
         file = self.folder / "samples.npz"
-        samples = read_samples(file, occupancy=occupancy)
+        samples = read_samples(file, occupancy=occupancy, data=self._packed("samples", 0))
         found = samples.counts()
         for key in ("sdf_points", "surface_points", *(["occupancy"] if occupancy else [])):
             if found[key] != self.sample_counts[key]:
@@ -135,8 +133,18 @@ class ObjectRecord:
         if self.sample_counts is not None:
             self.samples()
 
-    def _file(self, kind: str, view: int) -> Path:
-        return self.folder / kind / f"{self.names[view]}.png"
+    @property
+    def nbytes(self) -> int:
+        """Memory that the record keeps of the object's files: none where they are read from disk when asked for."""
+        return 0
+
+    def _pixels(self, kind: str, view: int, *, mode: str) -> NDArray[Any]:
+        file = self.folder / kind / f"{self.names[view]}.png"
+        return read_png(file, mode=mode, size=self.size, data=self._packed(kind, view))
+
+    def _packed(self, kind: str, view: int) -> bytes | memoryview | None:
+        """Content of a file (images, depth, normals of a view; samples) where it lies packed with others."""
+        return None
 
 
 def read_object(folder: Path | str) -> ObjectRecord:
@@ -149,25 +157,30 @@ def read_object(folder: Path | str) -> ObjectRecord:
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such object folder")
     document = load_json(file)
-    cameras = check_object(document, file)
+    described = describe_object(document, file)
     _check_name(document["id"], file)
+    return ObjectRecord(folder=folder, **described)
+
+
+def describe_object(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The fields of an `ObjectRecord`, but for the folder, that an object.json says, checked; `file` names it."""
+    cameras = check_object(document, file)
     views = document["views"]
-    return ObjectRecord(
-        folder=folder,
-        id=document["id"],
-        names=tuple(view["name"] for view in views),
-        roles=tuple(view["role"] for view in views),
-        parents=tuple(view["parent"] for view in views),
-        cameras=cameras,
-        sources=tuple(document["sources"]),
-        has_depth=document["depth"],
-        has_normals=document["normals"],
-        sample_counts=document["samples"],
-        split=document["split"],
-        recipe=document["recipe"],
-        flags=document["flags"],
-        provenance=document["provenance"],
-    )
+    return {
+        "id": document["id"],
+        "names": tuple(view["name"] for view in views),
+        "roles": tuple(view["role"] for view in views),
+        "parents": tuple(view["parent"] for view in views),
+        "cameras": cameras,
+        "sources": tuple(document["sources"]),
+        "has_depth": document["depth"],
+        "has_normals": document["normals"],
+        "sample_counts": document["samples"],
+        "split": document["split"],
+        "recipe": document["recipe"],
+        "flags": document["flags"],
+        "provenance": document["provenance"],
+    }
 
 
 def _check_name(id: str, file: Path) -> None:

@@ -94,13 +94,15 @@ def write_samples(path: Path, samples: Samples) -> None:
             archive.writestr(entry, buffer.getvalue())
 
 
-def read_samples(path: Path, *, occupancy: bool = True) -> Samples:
+def read_samples(path: Path, *, occupancy: bool = True, data: bytes | memoryview | None = None) -> Samples:
     """Read what `write_samples` wrote; `occupancy=False` skips the grids.
 
+    data: the file's content, where it is packed with others; `path` then only names it.
     Raises InputError naming the file, and the array, when it is missing, damaged or not finite.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        opened = path.open("rb") if data is None else io.BytesIO(data)
+        with opened as file, np.load(file, allow_pickle=False) as archive:
             names = [n for n in archive.files if occupancy or not n.startswith("occupancy_")]
             arrays = {name: archive[name] for name in names}
     except FileNotFoundError:
