@@ -15,7 +15,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv train train-long test test-slow lint format clean
+.PHONY: help setup venv blender-env train train-long test test-slow lint format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,6 +39,19 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV): some minutes the first time"
 	@$(PIP) --editable '.[dev]'
 	@touch $(VENV)/.core $@
+
+# bpy is built for one Python only. Its own environment, since it needs an older numpy.
+BLENDER_PYTHON ?= python3.11
+
+blender-env: .venv-blender/.done ## .venv-blender with Blender as a module, for prepare.py render=blender
+
+.venv-blender/.done: requirements-blender.txt
+	@$(BLENDER_PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and f"bpy needs Python 3.11, $(BLENDER_PYTHON) is {v[0]}.{v[1]}: make blender-env BLENDER_PYTHON=python3.11")'
+	$(BLENDER_PYTHON) -m venv .venv-blender
+	@echo "Installing into .venv-blender: some minutes the first time"
+	@.venv-blender/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-blender.txt
+	@touch $@
+	@echo "render=blender render.python=.venv-blender/bin/python"
 
 train: $(VENV)/.core ## set up and train, evaluate and report: minutes on two cores, no data needed
 	$(BIN)/python train.py experiment=sdf_base $(ARGS)

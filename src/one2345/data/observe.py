@@ -14,6 +14,7 @@ from one2345.seeding import key, numpy_rng, torch_rng
 from one2345.views import PosedViews, Samples
 
 from .recipe import Recipe, SampleSizes
+from .sources.base import LoadedObject
 
 _CHUNK = 1 << 16
 _BLOCK = 4
@@ -28,21 +29,26 @@ class Observation:
     elevation: float
 
 
-def observe(item: Object3D, *, recipe: Recipe, split: str | None, exact: bool = True) -> Observation:
-    """Render and sample `item`.
+def observe(
+    item: Object3D | LoadedObject, *, recipe: Recipe, split: str | None, exact: bool = True
+) -> Observation:
+    """Render and sample `item`: an object alone, or with what its source knows of it (then `exact` is not read).
 
-    exact: whether its signed distance changes sign only at the surface, which lets most of an occupancy grid
-    be decided in blocks.
-    Raises InputError when a planned view shows nothing or a label is not finite.
+    The recipe's renderer makes the pictures, the object itself gives the labels. exact: whether its signed
+    distance changes sign only at the surface, which lets most of an occupancy grid be decided in blocks.
+    Raises InputError when a planned view shows nothing, can't be drawn, or a label is not finite.
     """
+    loaded = item if isinstance(item, LoadedObject) else LoadedObject(object=item, exact=exact)
+    item, exact = loaded.object, loaded.exact
     low, high = recipe.elevation
     elevation = round(float(numpy_rng(recipe.seed, "elevation", item.id).uniform(low, high)), 4)
-    views = _views(item, recipe, elevation)
-    samples = _samples(item, recipe.sizes(split), recipe.seed, exact)
+    views = _views(loaded, recipe, elevation)
+    samples = _samples(loaded.object, recipe.sizes(split), recipe.seed, exact)
     return Observation(views=views, samples=samples, elevation=elevation)
 
 
-def _views(item: Object3D, recipe: Recipe, elevation: float) -> PosedViews:
+def _views(loaded: LoadedObject, recipe: Recipe, elevation: float) -> PosedViews:
+    item = loaded.object
     planned = recipe.view_plan.views(elevation)
     low, high = recipe.elevation
     size = recipe.size
@@ -53,7 +59,7 @@ def _views(item: Object3D, recipe: Recipe, elevation: float) -> PosedViews:
             orbit_cameras([float(rng.uniform(0, 360))], [float(rng.uniform(low, high))], size=size)
         )
     together = Cameras.cat(cameras)
-    seen = item.render(together)
+    seen = recipe.renderer.render(loaded, together)
     for name, value in (("rgb", seen.rgb), ("depth", seen.depth), ("mask", seen.mask)):
         if not value.isfinite().all():
             raise InputError(f"{item.id}: rendered {name} holds NaN or infinite values")

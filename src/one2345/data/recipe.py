@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from one2345.errors import InputError
 from one2345.geometry import ViewPlan, load_plan
+
+from .renderers import BlenderRenderer, RaycastRenderer, Renderer
 
 RECIPE_VERSION = 1
 """Raised whenever the same recipe would give other bytes, so that old data are told from new."""
@@ -49,7 +51,8 @@ class Recipe:
     plan: view plan, or its name. size: edge of the square images in pixels. targets: free views beside the
     plan's, never given to a network as sources. elevation: range, degrees, from which the elevation of the
     input view and those of the free views are drawn, per object. seed: of all draws. normals: store
-    normal maps too. shading: 0 (albedo) to 1 (Lambert). train_samples: of objects of split 'train';
+    normal maps too. shading: of the ray caster, 0 (albedo) to 1 (Lambert). renderer: what makes the pictures;
+    samples are of the object itself whoever draws it. train_samples: of objects of split 'train';
     eval_samples: of all others.
     """
 
@@ -60,6 +63,7 @@ class Recipe:
     seed: int = 0
     normals: bool = False
     shading: float = 0.0
+    renderer: Renderer = field(default_factory=RaycastRenderer)
     train_samples: SampleSizes = field(default_factory=SampleSizes)
     eval_samples: SampleSizes = field(default_factory=_evaluation_sizes)
 
@@ -73,6 +77,11 @@ class Recipe:
         low, high = self.elevation
         if not -90 <= low <= high <= 90:
             raise InputError(f"elevation={list(self.elevation)}: must be [low, high] within [-90, 90]")
+        if self.shading and not isinstance(self.renderer, RaycastRenderer):
+            raise InputError(
+                f"shading={self.shading}: is the ray caster's; Blender's light is set by light_strength and "
+                "light_colour"
+            )
 
     @property
     def view_plan(self) -> ViewPlan:
@@ -84,8 +93,15 @@ class Recipe:
         return self.train_samples if split == "train" else self.eval_samples
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides the bytes, as plain JSON values."""
-        values = asdict(self)
+        """Everything that decides the bytes, as plain JSON values.
+
+        The ray caster, first of its version, is not mentioned: data are older than there being a choice.
+        Raises InputError where a renderer can't say what it is.
+        """
+        values = {f.name: _deep(getattr(self, f.name)) for f in fields(self) if f.name != "renderer"}
+        renderer = self.renderer.describe()
+        if renderer != {"kind": "raycast", "version": 1}:
+            values["renderer"] = renderer
         return json.loads(json.dumps({"recipe_version": RECIPE_VERSION, **values}, default=_plain))
 
 
@@ -93,6 +109,35 @@ def recipe_hash(description: dict[str, Any]) -> str:
     """Ten hex digits of a description of plain JSON values; the order of keys doesn't matter."""
     text = json.dumps(description, sort_keys=True, allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def blender_recipe(
+    *,
+    python: str | None,
+    engine: str = "cycles",
+    samples: int = 64,
+    device: str = "cpu",
+    surface: str = "asset",
+    light_strength: float = 1.0,
+    light_colour: Sequence[float] = (1.0, 1.0, 1.0),
+    bounces: int = 4,
+    denoise: bool = False,
+    threads: int = 1,
+    timeout: float = 300.0,
+    memory_mb: float = 8192.0,
+    **recipe: Any,
+) -> Recipe:
+    """The recipe of `render=blender`: keywords of `BlenderRenderer`, and those of `Recipe` beside them."""
+    renderer = BlenderRenderer(
+        python=python, engine=engine, samples=samples, device=device, surface=surface,
+        light_strength=light_strength, light_colour=light_colour, bounces=bounces, denoise=denoise,
+        threads=threads, timeout=timeout, memory_mb=memory_mb,
+    )  # fmt: skip
+    return Recipe(renderer=renderer, **recipe)
+
+
+def _deep(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _plain(value: Any) -> Any:

@@ -68,6 +68,11 @@ def annotate(data: bytes) -> bytes:
             attributes = primitive.get("attributes", {})
             if "COLOR_0" in attributes:
                 attributes[COLOURS] = attributes["COLOR_0"]
+    return with_header(data, header)
+
+
+def with_header(data: bytes, header: dict[str, Any]) -> bytes:
+    """The same .glb or .gltf file with another header; the other chunks stay."""
     text = json.dumps(header).encode()
     if data[:4] != b"glTF":
         return text

@@ -35,3 +35,9 @@ def linear_to_srgb(linear: ArrayLike) -> NDArray[np.float64]:
     values = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
     curved = 1.055 * np.maximum(values, 1e-12) ** (1 / 2.4) - 0.055
     return np.where(values <= 0.0031308, 12.92 * values, curved)
+
+
+def srgb_to_linear(srgb: NDArray[np.floating]) -> NDArray[np.float64]:
+    """IEC 61966-2-1, values in [0, 1]."""
+    c = np.clip(np.asarray(srgb, dtype=np.float64), 0.0, 1.0)
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)

@@ -10,6 +10,8 @@ from one2345.errors import InputError
 from one2345.geometry import Mesh
 from one2345.objects import Object3D
 
+from .asset import Asset
+
 
 class Rejected(InputError):
     """An object that could be used, but that a filter leaves out; the message is the reason."""
@@ -20,13 +22,14 @@ class LoadedObject:
     """An object ready to be looked at, with what is known about it.
 
     exact: whether its signed distance is exact everywhere (closed, consistent), so that its sign changes only
-    at the surface.
+    at the surface. asset: the file it was made from, if any.
     """
 
     object: Object3D
     exact: bool = True
     provenance: dict[str, Any] = field(default_factory=dict)
     flags: dict[str, Any] = field(default_factory=dict)
+    asset: Asset | None = None
 
 
 @runtime_checkable

@@ -10,11 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from one2345.errors import InputError
-from one2345.geometry import Mesh
+from one2345.geometry import Y_UP_FROM_Z_UP, Mesh
 from one2345.seeding import numpy_rng
 
 from ..object_list import ObjectList, load_object_list
+from .asset import Asset
 from .base import LoadedObject
 from .layouts import MESH_SUFFIXES, Axis, MeshFile, find_mesh_files, mesh_file
 from .manifest import MANIFEST, listed_file, read_manifest
@@ -164,10 +168,23 @@ class FolderSource:
         if (fingerprint := self._fingerprint(id, sha256)) != sha256:
             provenance |= {"fingerprint": fingerprint, "up": self.axis(id), "yaw": self._yaw(id)}
         flags = asdict(made.report)
-        return LoadedObject(object=made, exact=quality == "exact", provenance=provenance, flags=flags)
+        return LoadedObject(
+            object=made,
+            exact=quality == "exact",
+            provenance=provenance,
+            flags=flags,
+            asset=self._asset(id, made.to_world),
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "up": self._up, "labels": self._labels, "antialias": self._antialias}
+
+    def _asset(self, id: str, to_world: NDArray[np.float64]) -> Asset:
+        """The file of an object, and the way from its axes through axis and turn to the world."""
+        found = self._mesh_file(id)
+        turn = np.eye(4) if self.list is None else self.list[id].turn
+        upright = Y_UP_FROM_Z_UP.T if self._axis(id, found) == "y" else np.eye(4)
+        return Asset(file=found.file, root=found.root, to_world=to_world @ turn @ upright)
 
     def _scan(self) -> dict[str, MeshFile]:
         """What the folder holds, where no manifest says so."""
