@@ -38,6 +38,7 @@ TEXT_KEYS = frozenset(
         "source.root",
         "source.manifest",
         "source.list",
+        "source.split_file",
         "source.url",
         "render.python",
         "run.root",

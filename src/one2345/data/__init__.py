@@ -3,6 +3,7 @@
 from .batch import Scene, SceneBatch, TargetRays, collate
 from .dataset import SceneSizes, ViewsDataset
 from .gso import GsoSource
+from .objaverse import ObjaverseSource
 from .object_list import ListedObject, ObjectList, load_object_list, object_lists
 from .pairs import PairBatch, PairsDataset, PairSettings
 from .prepare import PrepareSummary, prepare_objects
@@ -17,6 +18,7 @@ __all__ = [
     "ListedObject",
     "LoadedObject",
     "MeshSource",
+    "ObjaverseSource",
     "ObjectList",
     "ObjectSampler",
     "PairBatch",

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from one2345.errors import InputError
 
-_MAGIC, _JSON = 0x46546C67, 0x4E4F534A
+_MAGIC, _JSON, _BINARY = 0x46546C67, 0x4E4F534A, 0x004E4942
 _PREFIX = "material:"
 # A leading underscore marks an attribute of the application's own.
 COLOURS = "_ONE2345_COLOUR"
+# A header of this many bytes describes a hundred thousand nodes; a .gltf may also hold its buffers.
+MOST_HEADER, MOST_TEXT = 1 << 26, 1 << 29
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class GltfMaterial:
 def read_header(data: bytes) -> dict[str, Any]:
     """The JSON of a .glb or .gltf file. InputError if the file is cut short or not glTF 2."""
     if data[:4] != b"glTF":
+        if len(data) > MOST_TEXT:
+            raise InputError(f"a .gltf of {len(data)} bytes; at most {MOST_TEXT} are read")
         try:
             header = json.loads(data.decode("utf-8-sig"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -101,6 +105,17 @@ def material_of(header: dict[str, Any], name: str | None) -> GltfMaterial | None
     )
 
 
+def binary_chunk(data: bytes) -> bytes:
+    """The content of a GLB's binary chunk; empty for a .gltf or a GLB without one."""
+    if data[:4] != b"glTF":
+        return b""
+    rest = _chunks(data)[1]
+    if len(rest) < 8:
+        return b""
+    size, kind = struct.unpack_from("<II", rest)
+    return rest[8 : 8 + size] if kind == _BINARY else b""
+
+
 def _chunks(data: bytes) -> tuple[bytes, bytes]:
     """The JSON chunk's bytes, and everything after it."""
     if len(data) < 20:
@@ -113,4 +128,6 @@ def _chunks(data: bytes) -> tuple[bytes, bytes]:
     size, kind = struct.unpack_from("<II", data, 12)
     if kind != _JSON or 20 + size > len(data):
         raise InputError("damaged: the first chunk of the GLB is not JSON")
+    if size > MOST_HEADER:
+        raise InputError(f"the header takes {size} bytes; at most {MOST_HEADER} are read")
     return data[20 : 20 + size], data[20 + size : length]

@@ -20,6 +20,7 @@ from one2345.geometry.conventions import z_up_from_y_up
 from one2345.objects import gltf
 from one2345.objects.atlas import Part, join
 from one2345.objects.file_checks import CHECKS
+from one2345.objects.gltf_checks import check_gltf
 from one2345.objects.quality import MeshWarning
 from one2345.objects.references import FolderResolver
 from one2345.objects.texture import linear_to_srgb
@@ -105,6 +106,8 @@ def _parts(data: bytes, kind: str, resolver: FolderResolver) -> list[Part]:
     header = None
     if kind in ("glb", "gltf"):
         header = gltf.read_header(data)
+        check_gltf(header, gltf.binary_chunk(data), resolver.get)
+        resolver.missing.clear()  # they are asked for again, where they matter
         data = gltf.annotate(data)
     elif kind in CHECKS:
         CHECKS[kind](data)

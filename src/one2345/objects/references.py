@@ -9,6 +9,10 @@ from urllib.parse import unquote, urlparse
 from trimesh.resolvers import Resolver
 
 from one2345.errors import InputError
+from one2345.objects.image_checks import check_image
+
+# Mesh formats and material libraries; everything else that a mesh names is an image.
+_NO_IMAGES = (".bin", ".mtl", ".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
 
 class FolderResolver(Resolver):
@@ -61,7 +65,15 @@ class FolderResolver(Resolver):
 
     def get(self, key: str) -> bytes:
         try:
-            return self.locate(key).read_bytes()
+            file = self.locate(key)
+            content = file.read_bytes()
+            if file.suffix.lower() not in _NO_IMAGES:
+                try:
+                    check_image(content, repr(key))
+                except InputError as error:
+                    self.refused.append(str(error))
+                    raise
+            return content
         except FileNotFoundError:
             if self.stand_in is None or not key.strip().lower().endswith(".mtl"):
                 raise

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.message import Message
 from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, TypeVar
@@ -202,7 +203,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _sha256(headers: HTTPMessage) -> str | None:
+def _sha256(headers: Message) -> str | None:
     tags = [(headers.get(name) or "").removeprefix("W/").strip('"').lower() for name in _ETAGS]
     return next((tag for tag in tags if _SHA256.fullmatch(tag)), None)
 

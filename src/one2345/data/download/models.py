@@ -32,17 +32,18 @@ WRITE_EVERY = 5.0  # seconds
 
 @dataclass(frozen=True)
 class DownloadSummary:
-    """made, kept: models downloaded now, found whole. failed: id -> reason. unchecked: models of which the
-    list has no checksum that applies to what was downloaded."""
+    """made, kept: what was downloaded now, found whole. failed: id -> reason. unchecked: models of which the
+    list has no checksum that applies to what was downloaded. what: the word for them."""
 
     root: Path
     made: int
     kept: int
     failed: dict[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
+    what: str = "models"
 
     def __str__(self) -> str:
-        line = f"{self.root}: {self.made} models downloaded, {self.kept} already there"
+        line = f"{self.root}: {self.made} {self.what} downloaded, {self.kept} already there"
         if self.failed:
             id, reason = next(iter(self.failed.items()))
             line += f", {few(list(self.failed))} failed; {id}: {reason}"

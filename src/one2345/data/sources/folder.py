@@ -20,6 +20,7 @@ from one2345.seeding import numpy_rng
 from ..object_list import ObjectList, load_object_list
 from .asset import Asset
 from .base import LoadedObject
+from .filters import Filters
 from .layouts import MESH_SUFFIXES, Axis, MeshFile, find_mesh_files, mesh_file
 from .manifest import MANIFEST, listed_file, read_manifest
 
@@ -52,7 +53,8 @@ class FolderSource:
     subset: only this split. limit: only the first so many, in order of id. val_fraction: where nothing states
     a split, the fraction of objects that is set aside as split 'val', drawn by id. up: axis of the files, 'y'
     or 'z'; 'auto' goes by list, layout and type of file, in this order. labels: the worst quality of signed
-    distances to accept. antialias: rays per pixel edge.
+    distances to accept. antialias: rays per pixel edge. filters: leave objects out as they are loaded
+    (`Rejected`). rows: the table itself, instead of manifest.csv; its files need not be there yet.
 
     Raises InputError when the folder, a column or a wanted id doesn't exist, a checksum differs, or nothing
     is left.
@@ -77,33 +79,35 @@ class FolderSource:
         up: Axis = "auto",
         labels: Literal["exact", "approximate", "unreliable"] = "approximate",
         antialias: int = 1,
+        filters: Filters | None = None,
+        rows: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         if labels not in QUALITIES:
             raise InputError(f"source.labels={labels!r}: use one of {', '.join(QUALITIES)}")
         if up not in ("auto", "y", "z"):
             raise InputError(f"source.up={up!r}: use 'auto', 'y' or 'z'")
         self._up: Axis = up
-        self._labels, self._antialias = labels, antialias
+        self._labels, self._antialias, self._filters = labels, antialias, filters
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise InputError(f"source.root={self.root}: there is no such folder")
         self.list = list if isinstance(list, ObjectList | None) else load_object_list(list)
-        rows = read_manifest(self.root)
+        table = read_manifest(self.root) if rows is None else {id: dict(row) for id, row in rows.items()}
         self._found: dict[str, MeshFile] | None = None
-        if rows is None:
+        if table is None:
             self._found = self._scan()
-            rows = {
+            table = {
                 id: {"file": found.file.relative_to(self.root).as_posix()}
                 for id, found in self._found.items()
             }
         if self.list is not None:
-            rows = _listed_rows(rows, self.list)
-        if val_fraction > 0 and not any("split" in row for row in rows.values()):
-            for id, row in rows.items():
+            table = _listed_rows(table, self.list)
+        if val_fraction > 0 and not any(row.get("split") for row in table.values()):
+            for id, row in table.items():
                 row["split"] = "val" if numpy_rng("val", id).random() < val_fraction else "train"
         wanted = None if ids is None else [str(i) for i in ids]
-        self.missing: tuple[str, ...] = self._missing(rows, wanted, subset, limit)
-        self._rows: _Rows = self._filtered(rows, wanted, where or {}, subset, limit)
+        self.missing: tuple[str, ...] = self._missing(table, wanted, subset, limit)
+        self._rows: _Rows = self._filtered(table, wanted, where or {}, subset, limit)
         if self.missing and not partial:
             raise InputError(
                 f"{self.root}: lacks {few(self.missing)} of the objects of the list {self._list_name}; "
@@ -146,10 +150,14 @@ class FolderSource:
         from one2345.objects.quality import MeshWarning
 
         file, row = self.file(id), self._row(id)
+        if self._filters is not None:
+            self._filters.check_file(file)
         with warnings.catch_warnings():
             # The verdict is kept in flags, or is the error below.
             warnings.simplefilter("ignore", MeshWarning)
             mesh = self.mesh(id)
+            if self._filters is not None:
+                self._filters.check_mesh(mesh)
             made = MeshObject(mesh, id=id, normalise=True, shading=shading, antialias=self._antialias)
         assert made.report is not None
         quality, reasons = made.report.label_quality, "; ".join(made.report.reasons)
@@ -247,7 +255,7 @@ class FolderSource:
 
     def _fingerprint(self, id: str, sha256: str) -> str:
         axis, yaw = self.axis(id), self._yaw(id)
-        if axis == custom_axis(self.file(id)) and not yaw:
+        if axis == custom_axis(self._mesh_file(id).file) and not yaw:
             return sha256
         return hashlib.sha256(f"{sha256} up={axis} yaw={yaw}".encode()).hexdigest()
 
