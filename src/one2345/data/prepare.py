@@ -256,7 +256,7 @@ def _prepare_one(source: Source, recipe: Recipe, out: Path, digest: str, id: str
             return _Made(_content(out, id), made=False)
         loaded = source.load(id, shading=recipe.shading)
         split = source.split(id)
-        seen = observe(loaded.object, recipe=recipe, split=split, exact=loaded.exact)
+        seen = observe(loaded, recipe=recipe, split=split)
         if _complete(out, id, source, digest):
             return _Made(_content(out, id), made=False)
         write_object(
