@@ -56,7 +56,7 @@ def download_objects(
     Raises InputError when the disk is full, the next object would go beyond `disk_gb`, or many downloads in
     a row fail; objects that fail one by one are in `failed`, each with the reason.
     """
-    record = record or (lambda *_: None)
+    record = (lambda *_: None) if record is None else record
     with alone(root / WORK):
         run = _Run(
             root,

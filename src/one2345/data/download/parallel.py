@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -52,12 +52,13 @@ def in_parallel(
     """
     stop = threading.Event()
     pool = ThreadPoolExecutor(max(1, workers))
+    futures: dict[Future[_T], str] = {}
     had, in_a_row, failures, written = 0, 0, 0, time.monotonic()
     try:
         with Progress("downloading", total=len(ids), enabled=progress) as bar:
-            futures = {pool.submit(job, id, stop): id for id in ids}
-            for future in as_completed(futures):
-                id = futures[future]
+            futures |= {pool.submit(job, id, stop): id for id in ids}
+            for future in as_completed(list(futures)):
+                id = futures.pop(future)
                 try:
                     done(id, future.result())
                     had, in_a_row = had + 1, 0
@@ -83,6 +84,9 @@ def in_parallel(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+        for future, id in futures.items():  # what came in the meantime counts too
+            if not future.cancelled() and future.exception() is None:
+                done(id, future.result())
         with suppress(OSError):  # on a full disk; the next run records the files that are there
             every()
 
