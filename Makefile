@@ -15,7 +15,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv blender-env train train-long test test-slow lint format clean
+.PHONY: help setup venv blender-env train train-long test test-slow test-cluster lint format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -60,10 +60,13 @@ train-long: $(VENV)/.core ## the same for up to an hour; call it again to go on 
 	$(BIN)/python train.py experiment=sdf_base scale=laptop_long $(ARGS)
 
 test: $(VENV)/.dev ## set up and run the unit and smoke tests
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not cluster" $(ARGS)
 
 test-slow: $(VENV)/.dev ## the tests that take longer: commands end to end, fine lattices, interrupted preparation
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not gpu and not cluster" $(ARGS)
+
+test-cluster: $(VENV)/.dev ## arrays on a SLURM that the tests start themselves; skips where none is installed
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
 lint: $(VENV)/.dev ## style, types, and the direction of the imports
 	$(BIN)/ruff check .

@@ -26,6 +26,9 @@ class Remote:
     def file(self, id: str) -> Path:
         return self.root / f"{id}.glb"
 
+    def absent(self, ids: Sequence[str] | None = None) -> list[str]:
+        return [id for id in ids or self.ids() if not self.file(id).is_file()]
+
     def fetch(self, ids: Sequence[str] | None = None, *, record: Record | None = None) -> None:
         assert ids is not None and record is not None
         self.asked.append(list(ids))

@@ -11,6 +11,8 @@ from one2345.views import check_id
 
 from .claims import Claims, reconcile
 from .ledger import Content, Ledger
+from .recipe import recipe_hash
+from .sources.base import filters_of
 
 STAGE = "download"
 
@@ -26,6 +28,10 @@ class Fetching(Protocol):
 
     def file(self, id: str) -> Path:
         """Where the file of an object lies, or will lie."""
+        ...
+
+    def absent(self, ids: Sequence[str] | None = None) -> Sequence[str]:
+        """Those of `ids` whose file is missing or cut short."""
         ...
 
     def fetch(self, ids: Sequence[str] | None = None, *, record: Record | None = None) -> object:
@@ -44,15 +50,23 @@ def obtain_objects(
     out.mkdir(parents=True, exist_ok=True)
     wanted = [check_id(id) for id in (source.ids() if ids is None else ids)]
     ledger = Ledger(out)
-    reconcile(ledger, STAGE, wanted, lambda id: _size(source, id) > 0, lambda id: Content(_size(source, id)))
+    absent = set(source.absent(wanted))
+    reconcile(
+        ledger,
+        STAGE,
+        wanted,
+        lambda id: id not in absent and _size(source, id) > 0,
+        lambda id: Content(_size(source, id)),
+    )
+    policy = recipe_hash({"filters": filters_of(source)})
     # All at once: a source downloads many at a time, and by one process only. Other runs wait, then see what is left.
-    claims = Claims(ledger, STAGE, wanted, retry=retry, batch=max(1, len(wanted)))
+    claims = Claims(ledger, STAGE, wanted, retry=retry, policy=policy, batch=max(1, len(wanted)))
 
     def record(id: str, state: str, reason: str | None, size: int, licence: str | None) -> None:
         if state == "done":
             ledger.finish(STAGE, id, Content(size, None, licence))
         elif state == "rejected":
-            ledger.reject(STAGE, id, reason or "")
+            ledger.reject(STAGE, id, reason or "", policy=policy)
         else:
             ledger.fail(STAGE, id, reason or "")
 

@@ -35,7 +35,7 @@ from .observe import observe
 from .progress import Progress
 from .recipe import Recipe, recipe_hash
 from .sources import Source
-from .sources.base import Rejected
+from .sources.base import Rejected, filters_of
 from .workers import Died, Limits, WorkerPool
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def prepare_objects(
         lambda id: _content(out, id),
         check=check,
     )
-    policy = recipe_hash({"recipe": digest, "filters": _filters(source)})
+    policy = recipe_hash({"recipe": digest, "filters": filters_of(source)})
     done = ledger.rows(STAGE, ids=wanted, states=("done",))
     count = max(1, min(workers or os.cpu_count() or 1, len(wanted) - len(done)))
     claims = Claims(ledger, STAGE, wanted, batch=2 * count if count > 1 else 1, retry=retry, policy=policy)
@@ -213,12 +213,6 @@ def _complete(out: Path, id: str, source: Source, digest: str) -> bool:
         return (record.recipe, made_from, record.split) == (digest, source.fingerprint(id), source.split(id))
     except One2345Error:
         return False
-
-
-def _filters(source: Source) -> Any:
-    """What the source's rejections depend on, as plain values; None where it says nothing of the kind."""
-    describe: Callable[[], Any] = getattr(source, "describe_filters", lambda: None)
-    return describe()
 
 
 def _content(out: Path, id: str, *, seconds: float | None = None) -> Content:

@@ -68,3 +68,9 @@ class MeshSource(Source, Protocol):
     def file(self, id: str) -> Path:
         """The file of the object."""
         ...
+
+
+def filters_of(source: object) -> Any:
+    """What the rejections of `source` depend on: its `describe_filters()`, or None where it rejects nothing."""
+    describe = getattr(source, "describe_filters", None)
+    return None if describe is None else describe()

@@ -123,6 +123,10 @@ class FolderSource:
     def split(self, id: str) -> str | None:
         return self._row(id).get("split") or None
 
+    def describe_filters(self) -> dict[str, Any] | None:
+        """What decides which objects are `Rejected`, as plain values."""
+        return None if self._filters is None else asdict(self._filters)
+
     def file(self, id: str) -> Path:
         """The mesh file of an object. Raises InputError where the manifest names one that can't be used."""
         return self._mesh_file(id).file
