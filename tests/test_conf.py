@@ -20,6 +20,7 @@ NEEDS = {
     "inputs=predicted": ["inputs.root=x"],
     "source=folder": ["source.root=x"],
     "source=gso": ["source.root=x"],
+    "source=objaverse": ["source.root=x"],
 }
 
 
@@ -101,6 +102,7 @@ def test_text_keys_that_the_commands_have_are_really_keys():
         "inputs.root",
         "data.list",
         "source.url",
+        "source.split_file",
         "weights",
         "views.root",
         "views.object",
