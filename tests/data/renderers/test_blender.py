@@ -111,7 +111,7 @@ BAD = {
     "result.write_bytes(bytes(4 * count - 4))": "wrote 3068 bytes of pictures, expected 3072",
     "pass": "wrote 0 bytes",
     "result.write_bytes(b'\\xff' * 4 * count)": "NaN",
-    "hold = bytearray(1 << 40)": "ended with status 1: MemoryError",
+    "hold = bytearray(10 << 30)": "ended with status 1: MemoryError",
     "result.open('wb').write(bytes(200 << 20))": "File too large|SIGXFSZ",
 }
 
@@ -119,7 +119,7 @@ BAD = {
 @pytest.mark.parametrize("body", BAD)
 def test_a_bad_end_is_an_error_that_says_why(tmp_path: Path, loaded: LoadedObject, body: str) -> None:
     with pytest.raises(InputError, match=BAD[body]):
-        renderer(tmp_path, body).render(loaded, CAMERAS)
+        renderer(tmp_path, body, memory_mb=1000).render(loaded, CAMERAS)
 
 
 def test_too_slow_is_ended_with_its_children(tmp_path: Path, loaded: LoadedObject) -> None:
@@ -238,3 +238,18 @@ def test_module_constants_fit_the_scene() -> None:
     from one2345.data.renderers import blender_scene
 
     assert blender_scene.CHANNELS == module.CHANNELS
+
+
+def test_the_command_line_names_the_interpreter(tmp_path: Path) -> None:
+    from one2345.build import build
+    from one2345.cli.compose import compose, to_plain
+    from one2345.cli.quoting import quote_overrides
+
+    python = fake_blender(tmp_path / "a folder, (1)=[x]", "")
+    told = quote_overrides(["source.root=x", "render=blender", f"render.python={python}"])
+    recipe = build(to_plain(compose("prepare", [*told, "render.samples=3"]).config["render"]), allow_any=True)
+    assert recipe.renderer == BlenderRenderer(python=python, samples=3)
+    assert recipe.size == Recipe().size and recipe.describe()["renderer"]["samples"] == 3
+    bare = to_plain(compose("prepare", ["source.root=x", "render=blender"]).config["render"])
+    with pytest.raises(InputError, match="make blender-env"):
+        build(bare, allow_any=True)

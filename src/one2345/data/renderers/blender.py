@@ -49,8 +49,8 @@ CHOICES = {
 class BlenderRenderer:
     """An environment of uniform light, and the materials of the object's own file.
 
-    python: the interpreter that has bpy. engine: 'cycles' or 'eevee' (which needs a display or a GPU driver).
-    samples: light paths per pixel. device: 'cpu', 'cuda' or 'optix'. surface: 'asset' for the materials of the
+    python: the interpreter that has bpy. engine: 'cycles', or 'eevee', a rasteriser that needs OpenGL or Vulkan
+    (without a GPU it is slower than Cycles). samples: light paths per pixel. device: 'cpu', 'cuda' or 'optix'. surface: 'asset' for the materials of the
     file; 'albedo' draws base colours as they are, without light, like the ray caster. light_strength,
     light_colour (linear RGB): of the environment. bounces: of a light path. denoise: smooth the noise of few
     samples. threads: per process. timeout, seconds, and memory_mb: an object that takes more is given up.
