@@ -50,10 +50,11 @@ class BlenderRenderer:
     """An environment of uniform light, and the materials of the object's own file.
 
     python: the interpreter that has bpy. engine: 'cycles', or 'eevee', a rasteriser that needs OpenGL or Vulkan
-    (without a GPU it is slower than Cycles). samples: light paths per pixel. device: 'cpu', 'cuda' or 'optix'. surface: 'asset' for the materials of the
-    file; 'albedo' draws base colours as they are, without light, like the ray caster. light_strength,
-    light_colour (linear RGB): of the environment. bounces: of a light path. denoise: smooth the noise of few
-    samples. threads: per process. timeout, seconds, and memory_mb: an object that takes more is given up.
+    (without a GPU it is slower than Cycles). samples: light paths per pixel. device: 'cpu', 'cuda' or 'optix'.
+    surface: 'asset' for the materials of the file; 'albedo' draws base colours as they are, without light, like
+    the ray caster. light_strength, light_colour (linear RGB): of the environment. bounces: of a light path.
+    denoise: smooth the noise of few samples. threads: per process. timeout, seconds, and memory_mb: an object
+    that takes more is given up.
 
     glTF files are drawn from a copy (see `gltf_copy`); other files and analytic shapes from their mesh, written
     as glTF. The mask is Blender's alpha (box filter of one pixel); depth and face normals come from rays
