@@ -35,9 +35,12 @@ def check_data(config: Mapping[str, Any]) -> None:
         raise InputError(
             "data.root is not given; data=folder needs data.root=DIR, a folder that prepare.py wrote"
         )
+    if str(data["root"]).startswith(("s3://", "gs://", "azure://", "hf://", "local:")):
+        return
     root = existing_path("data.root", data["root"], folder=True)
+    packed = (root / "index.json").is_file() and (root / "catalogue.json").is_file()
     published = root.name == "zero12345_narrow" or (root / "zero12345_narrow").is_dir()
-    if not (published or (root / "dataset.json").is_file()):
+    if not (published or packed or (root / "dataset.json").is_file()):
         raise InputError(f"data.root={data['root']} has no dataset.json; prepare.py writes such folders")
 
 

@@ -17,13 +17,14 @@ from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
 from .ledger import failures
+from .loader import TrainLoader
 from .object_list import ObjectList, load_object_list
 from .prepare import STAGE, PrepareSummary, dataset_description, prepare_objects
 from .recipe import Recipe, recipe_hash
 from .sampler import ObjectSampler
 from .sources import Source
 from .sources.folder import few
-from .stores import Store, open_store
+from .stores import Store, is_remote, open_store
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class ReconstructionDataModule(L.LightningDataModule):
     this list, in its splits where it has any; partial: go on without those of it that are not there.
     test_split: which objects are the test: 'test', 'val', 'train' or 'all'. samples_per_epoch: draws
     over all processes; None: each object once. num_workers, prepare_workers: processes that load, prepare.
+    bad_budget: so many damaged objects an epoch are skipped in training, each for another one; more stop it.
+    For packed objects: window: chunks that training mixes the objects of at a time. root may be an address in object
+    storage; shard_cache, shard_cache_gb: folder that its chunks are kept in, and how much of them (see `ShardStore`).
 
     In a root whose objects carry no split, all of them are both training and test objects and there is no
     validation. Raises InputError when the root is no prepared data, or a wanted split or id isn't there.
@@ -65,6 +69,10 @@ class ReconstructionDataModule(L.LightningDataModule):
         samples_per_epoch: int | None = None,
         seed: int = 0,
         cache_mb: float = 512.0,
+        bad_budget: int = 0,
+        window: int = 8,
+        shard_cache: Path | str | None = None,
+        shard_cache_gb: float = 50.0,
         num_workers: int = 0,
         prepare_workers: int | None = None,
         progress: bool = True,
@@ -77,11 +85,19 @@ class ReconstructionDataModule(L.LightningDataModule):
             )
         if test_split not in (*SPLITS, "all"):
             raise InputError(f"data.test_split={test_split!r}: use one of {', '.join(SPLITS)}, all")
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if value < 1:
-                raise InputError(f"data.{name}={value}: must be at least 1")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("window", window, 1),
+            ("bad_budget", bad_budget, 0),
+        ):
+            if value < least:
+                raise InputError(f"data.{name}={value}: must be at least {least}")
         self.source, self.recipe = source, recipe if recipe is not None else Recipe()
-        self.root = Path(root).expanduser() if root is not None else self._default_root()
+        if root is None:
+            self.root: Path | str = self._default_root()
+        else:
+            self.root = root if is_remote(root) else Path(root).expanduser()
         self.sizes = sizes if sizes is not None else SceneSizes()
         self.inputs = inputs
         self.eval_inputs = eval_inputs if eval_inputs is not None else inputs
@@ -94,9 +110,11 @@ class ReconstructionDataModule(L.LightningDataModule):
         self._store: Store | None = None
         self.samples_per_epoch = samples_per_epoch
         self.seed, self.cache_mb = seed, cache_mb
+        self.bad_budget, self.window = bad_budget, window
+        self.shard_cache, self.shard_cache_gb = shard_cache, shard_cache_gb
         self.num_workers, self.prepare_workers, self.progress = num_workers, prepare_workers, progress
         if source is None:
-            open_store(self.root)
+            self._store = self._open()
 
     def prepare_data(self) -> None:
         """Prepare what is missing (one process does this, before all others read)."""
@@ -128,8 +146,11 @@ class ReconstructionDataModule(L.LightningDataModule):
     def store(self) -> Store:
         """Where the objects are read from."""
         if self._store is None:
-            self._store = open_store(self.root)
+            self._store = self._open()
         return self._store
+
+    def _open(self) -> Store:
+        return open_store(self.root, cache=self.shard_cache, cache_gb=self.shard_cache_gb)
 
     def ids(self, split: str) -> list[str]:
         """Sorted ids of 'train', 'val', 'test' or 'all'.
@@ -194,8 +215,21 @@ class ReconstructionDataModule(L.LightningDataModule):
             samples=self.samples_per_epoch if train else None,
             rank=rank,
             world=world,
+            groups=self.store.groups(data.ids) if train else None,
+            window=self.window,
         )
-        workers = self.num_workers if train else min(self.num_workers, len(sampler))
+        pinned = bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda"
+        if train:
+            return TrainLoader(
+                data,
+                sampler=sampler,
+                batch_size=size,
+                collate=self.collate,
+                bad_budget=self.bad_budget,
+                num_workers=self.num_workers,
+                pin_memory=pinned,
+            )
+        workers = min(self.num_workers, len(sampler))
         return DataLoader(
             data,
             batch_size=size,
@@ -204,7 +238,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="spawn" if workers else None,
-            pin_memory=bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=pinned,
         )
 
     def _offered(self, source: Source, split: str) -> Sequence[str]:
@@ -241,7 +275,7 @@ class ReconstructionDataModule(L.LightningDataModule):
         return f"; it has {', '.join(known)} (data.test_split=all takes every object)" if known else ""
 
     def _why(self, id: str) -> str:
-        reason = failures(self.root, STAGE).get(id)
+        reason = failures(self.store.root, STAGE).get(id)
         return f": it could not be prepared ({reason})" if reason else ""
 
     def _default_root(self) -> Path:

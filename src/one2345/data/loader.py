@@ -1,0 +1,71 @@
+"""The loader of training: its place in the epoch can be saved, and few damaged objects don't stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from one2345.errors import InputError
+
+from .damage import NotedCollate, StandIns, Tally
+from .sampler import ObjectSampler
+
+
+class TrainLoader(DataLoader[Any]):
+    """Batches of `data` in the order of `sampler`.
+
+    state_dict, load_state_dict (which Lightning keeps in its checkpoints): the first batch that was not handed out yet
+    is the next one, also with other numbers of ranks and workers. bad_budget: so many damaged objects an epoch, over
+    all ranks, are replaced by others; one more raises InputError on all ranks alike. Ranks take their batches in step.
+    """
+
+    sampler: ObjectSampler
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        sampler: ObjectSampler,
+        batch_size: int,
+        collate: Callable[[Sequence[Any]], Any],
+        bad_budget: int = 0,
+        num_workers: int = 0,
+        **options: Any,
+    ) -> None:
+        if bad_budget < 0:
+            raise InputError(f"data.bad_budget={bad_budget}: must not be negative")
+        super().__init__(
+            StandIns(data, budget=bad_budget),
+            sampler=sampler,
+            batch_size=batch_size,
+            collate_fn=NotedCollate(collate),
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            multiprocessing_context="spawn" if num_workers else None,
+            **options,
+        )
+        self._tally = Tally(budget=bad_budget)
+        self._handed_out = 0
+        self._resumed = False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._handed_out = 0
+        if not self._resumed:
+            self._tally.found.clear()
+        self._resumed = False
+        for batch, notes in super().__iter__():
+            self._tally.add(notes, lost=batch is None)
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch, and the damaged objects that it had so far."""
+        place = self.sampler.state_dict(batches=self._handed_out)
+        return {**place, "damaged": dict(self._tally.found)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sampler.load_state_dict(state)
+        self._tally.found = dict(state.get("damaged", {}))
+        self._handed_out, self._resumed = 0, True
