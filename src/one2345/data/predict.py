@@ -96,10 +96,11 @@ def predict_objects(
             return False  # what is wrong shows when it is predicted
 
     reconcile(ledger, STAGE, ids, complete, lambda id: _content(root, out, id), check=check)
-    waiting = len(ids) - len(ledger.rows(STAGE, ids=ids, states=("done",)))
-    claims = Claims(ledger, STAGE, ids, retry=retry)
+    done = {row.id for row in ledger.rows(STAGE, ids=ids, states=("done",))}
+    waiting = [id for id in ids if id not in done]
+    claims = Claims(ledger, STAGE, waiting, retry=retry)
     made, bad = 0, 0
-    with Progress("predicting", total=waiting, enabled=progress) as bar, ledger.holding(STAGE):
+    with Progress("predicting", total=len(waiting), enabled=progress) as bar, ledger.holding(STAGE):
         while claims.left:
             while (id := claims.take()) is not None:
                 started = time.monotonic()

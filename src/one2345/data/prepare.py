@@ -131,12 +131,13 @@ def prepare_objects(
         check=check,
     )
     policy = recipe_hash({"recipe": digest, "filters": filters_of(source)})
-    done = ledger.rows(STAGE, ids=wanted, states=("done",))
-    count = max(1, min(workers or os.cpu_count() or 1, len(wanted) - len(done)))
-    claims = Claims(ledger, STAGE, wanted, batch=2 * count if count > 1 else 1, retry=retry, policy=policy)
+    done = {row.id for row in ledger.rows(STAGE, ids=wanted, states=("done",))}
+    missing = [id for id in wanted if id not in done]
+    count = max(1, min(workers or os.cpu_count() or 1, len(missing)))
+    claims = Claims(ledger, STAGE, missing, batch=2 * count if count > 1 else 1, retry=retry, policy=policy)
     job = partial(_prepare_one, source, recipe, out, digest)
     made, failed = 0, 0
-    with Progress("preparing", total=len(wanted) - len(done), enabled=progress) as bar:
+    with Progress("preparing", total=len(missing), enabled=progress) as bar:
         for id, outcome in _run(job, ledger, claims, count, limits):
             if isinstance(outcome, _Made):
                 ledger.finish(STAGE, id, outcome.content, made=outcome.made)

@@ -30,7 +30,8 @@ _LOOK = 0.1  # seconds between two looks at the memory
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of one object. seconds: of wall-clock time. memory_mb: that its process may hold (resident, in all)."""
+    """Of one object. seconds: of wall-clock time. memory_mb: that its process may hold (resident, in all, 2^20 bytes
+    each), as far as the system tells: Linux does. Processes that it starts itself don't count."""
 
     seconds: float | None = None
     memory_mb: float | None = None
