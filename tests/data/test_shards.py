@@ -295,35 +295,30 @@ def test_damage_beyond_the_budget_stops(hurt: Path) -> None:
         epoch_of(loader(hurt, bad_budget=50))
 
 
-def _train(rank: int, world: int, address: str, root: str, budget: int, out: str) -> None:
+def _train(rank: int, folder: str, root: str) -> None:
+    """With a budget of 1, then with none."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=world)
-    seen, message = [], ""
-    try:
-        for batch in loader(Path(root), rank=rank, world=world, bad_budget=budget):
-            seen.append((batch.ids, digest(batch)))
-    except InputError as error:
-        message = str(error)
-    torch.save((seen, message), f"{out}-{rank}")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    for budget in (1, 0):
+        seen, message = [], ""
+        try:
+            for batch in loader(Path(root), rank=rank, world=2, bad_budget=budget):
+                seen.append((batch.ids, digest(batch)))
+        except InputError as error:
+            message = str(error)
+        torch.save((seen, message), f"{folder}/{budget}-{rank}")
     dist.barrier()
     dist.destroy_process_group()
-
-
-def on_two_ranks(tmp_path: Path, root: Path, budget: int) -> list[tuple[list, str]]:
-    name = f"{root.name}-{budget}"
-    mp.spawn(
-        _train, args=(2, str(tmp_path / f"store-{name}"), str(root), budget, str(tmp_path / name)), nprocs=2
-    )
-    return [torch.load(tmp_path / f"{name}-{rank}") for rank in range(2)]
 
 
 def test_ranks_skip_and_stop_together(hurt: Path, tmp_path: Path) -> None:
     """One rank meets the damaged object; both go on, or both stop at that step with the same message."""
     alone = epoch_of(loader(hurt, bad_budget=1))
-    (first, none), (second, nothing) = on_two_ranks(tmp_path, hurt, 1)
+    mp.spawn(_train, args=(str(tmp_path), str(hurt)), nprocs=2)
+    (first, none), (second, nothing) = (torch.load(tmp_path / f"1-{rank}") for rank in range(2))
     assert none == nothing == ""
     assert interleaved([first, second]) == alone
-    (first, one), (second, other) = on_two_ranks(tmp_path, hurt, 0)
+    (first, one), (second, other) = (torch.load(tmp_path / f"0-{rank}") for rank in range(2))
     assert one == other
     assert "object 'ball-3' is damaged" in one
     assert len(first) == len(second) < 6

@@ -1,7 +1,8 @@
 """Render meshes or analytic shapes into the views format that training and evaluation read.
 
 stage=download only fetches the files of a source that has them elsewhere. stage=predict runs a synthesiser over objects
-that are prepared already, stage=status prints what was done: both have keys of their own.
+that are prepared already, stage=pack packs them into shards, stage=status prints what was done: these have keys of
+their own.
 
 What lies complete in the output folder already is kept, so an interrupted run goes on where it stopped;
 what became of each object stands in its manifest.sqlite, which stage=status prints as a table.
@@ -21,7 +22,11 @@ from one2345.errors import InputError
 
 COMMAND = app.Command("prepare", "one2345.cli.prepare", folder=False, scaled=False)
 SPLITS = ("train", "val", "test")
-OWN = ("predict", "status")  # stages that are commands of their own: one2345.cli.<stage>, conf/<stage>.yaml
+OWN = (
+    "predict",
+    "pack",
+    "status",
+)  # stages that are commands of their own: one2345.cli.<stage>, conf/<stage>.yaml
 STAGES = ("render", "download", *OWN)
 
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from one2345.seeding import key
 from one2345.views import SCHEMA_NAME, SCHEMA_VERSION, ObjectRecord
 from one2345.views.images import encode_png, encode_webp
 
+from .ledger import Content, Ledger
 from .progress import Progress
 from .stores import ShardStore, Store, open_store
 from .stores.chunks import (
@@ -40,6 +41,7 @@ from .stores.chunks import (
     write_catalogue,
 )
 
+STAGE = "pack"
 IMAGES = ("png", "webp")
 _NOTES = ".partial"
 
@@ -71,12 +73,13 @@ def pack_objects(
     ids: Sequence[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
+    ledger: Callable[[], Ledger] | None = None,
 ) -> PackSummary:
     """Pack the objects of a store (all, or those of `ids`) into the folder `out`.
 
     images: png, as stored, or webp, lossless: the same pixels, alpha exact. chunk_mb: a chunk takes objects up to
     this many MiB; a larger object has a chunk of its own. workers: threads; None takes one per core. What is there
-    complete and made from the same objects is kept.
+    complete and made from the same objects is kept. ledger: opens the manifest of `out`, to keep the book of objects.
 
     Raises InputError for a damaged object, naming it (the chunks before it are kept for the next run), and when `out`
     holds a pack of other objects or settings.
@@ -98,21 +101,45 @@ def pack_objects(
         return work.finished(order, started)
     _check_folder(out)
     with Progress("packing", total=len(order), enabled=progress) as bar:
+        out.mkdir(parents=True, exist_ok=True)
+        book = None if ledger is None else ledger()
         rows, sizes = work.kept_chunks(order)
         kept = len(sizes)
-        for _ in rows:
+        for row in rows:
+            _note(book, row)
             bar.advance()
-        for chunk, made in work.new_chunks(order[len(rows) :], kept, workers or os.cpu_count() or 1):
-            rows += made
-            sizes.append(len(chunk))
-            for _ in made:
-                bar.advance()
+        try:
+            for chunk, made in work.new_chunks(order[len(rows) :], kept, workers or os.cpu_count() or 1):
+                rows += made
+                sizes.append(len(chunk))
+                for row in made:
+                    _note(book, row)
+                    bar.advance()
+        except _DamagedError as error:
+            if book is not None:
+                book.add(STAGE, [error.id])
+                book.claim(STAGE, 1, lease=60.0, ids=[error.id], failed_before=time.time())
+                book.fail(STAGE, error.id, str(error))
+            raise InputError(str(error)) from error
     for stray in set(out.glob("chunk-0-*.bin")) - {out / chunk_name(i) for i in range(len(sizes))}:
         stray.unlink()
     write_catalogue(out, rows, images=images, sizes=sizes, chunk_bytes=work.limit)
     shutil.rmtree(out / _NOTES, ignore_errors=True)
     remove_abandoned(out)
     return PackSummary(out, len(rows), len(sizes), kept, sum(sizes), time.monotonic() - started)
+
+
+class _DamagedError(InputError):
+    """An object that can't be packed."""
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(reason)
+        self.id = id
+
+
+def _note(book: Ledger | None, row: Row) -> None:
+    if book is not None:
+        book.adopt(STAGE, row.id, Content(bytes=row.bytes, hash=row.sha256, licence=row.licence))
 
 
 @dataclass(frozen=True)
@@ -197,8 +224,11 @@ class _Work:
                     future.cancel()
 
     def _encode(self, id: str) -> tuple[bytes, dict[str, Any]]:
-        record = self.store.record(id)
-        parts = _parts(record, webp=self.images == "webp")
+        try:
+            record = self.store.record(id)
+            parts = _parts(record, webp=self.images == "webp")
+        except (InputError, OSError) as error:
+            raise _DamagedError(id, str(error)) from error
         item = join_item(parts)
         if len(item) > LARGEST // 2:
             raise InputError(f"{record.folder}: is {len(item) / 2**30:.1f} GiB, too large for a chunk")
@@ -207,6 +237,7 @@ class _Work:
             "id": id,
             "split": self.store.split(id),
             "licence": None if licence is None else str(licence),
+            "bytes": len(item),
             "sha256": _sha(item),
             "origin": _sha(parts["object"]),
         }

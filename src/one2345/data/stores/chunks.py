@@ -108,13 +108,14 @@ def _divided(data: memoryview, count: int) -> list[memoryview]:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One object: where it lies, the hex sha256 of its item, and of its object.json in the store it came from."""
+    """One object: where it lies, length and hex sha256 of its item. origin: sha256 of its object.json as it was."""
 
     id: str
     split: str | None
     licence: str | None
     chunk: int
     place: int
+    bytes: int
     sha256: str
     origin: str
 
@@ -158,6 +159,7 @@ def write_catalogue(
         "licences": [r.licence for r in rows],
         "chunks": [r.chunk for r in rows],
         "places": [r.place for r in rows],
+        "bytes": [r.bytes for r in rows],
         "sha256": [r.sha256 for r in rows],
         "origins": [r.origin for r in rows],
     }
