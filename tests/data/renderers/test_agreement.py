@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import trimesh
 from one2345.data import LoadedObject, ShapesSource
 from one2345.data.renderers import BlenderRenderer, RaycastRenderer
 from one2345.data.sources import FolderSource, open_meshes
+from one2345.errors import InputError
 from one2345.geometry import OBJECT_EDGE, Cameras, orbit_cameras
 from one2345.objects import MeshObject, Render
 from one2345.objects.quality import MeshWarning
@@ -130,3 +132,14 @@ def test_scans() -> None:
         away = (ours.depth - theirs.depth).abs()[seen]
         assert away.mean() < 0.001 * OBJECT_EDGE and away.quantile(0.99) < 0.01 * OBJECT_EDGE, id
         assert (fine.rgb - theirs.rgb).abs().movedim(1, -1)[seen].mean() < 0.02, id
+
+
+def test_a_file_that_is_read_another_way_is_refused(tmp_path: Path) -> None:
+    _coloured("plain").export(tmp_path / "a.glb")
+    loaded = FolderSource(root=tmp_path).load("a")
+    assert loaded.asset is not None
+    larger = replace(loaded, asset=replace(loaded.asset, to_world=1.02 * loaded.asset.to_world))
+    with pytest.raises(
+        InputError, match=r"a: Blender .* another way than the loader does: its bounds differ by 0\.008"
+    ):
+        both(larger, orbit_cameras([30.0], [10.0], size=16), samples=1)
