@@ -114,6 +114,6 @@ def test_what_cannot_be_predicted_is_said(argv, message, capsys):
 
 def test_an_unknown_stage_or_task_is_said(capsys):
     assert app.execute(prepare.COMMAND, ["stage=x", "source=shapes", "out=y"]) == 2
-    assert "stage=x is unknown; it takes render, download, predict, status" in capsys.readouterr().err
+    assert "stage=x is unknown; it takes render, download, predict, pack, status" in capsys.readouterr().err
     assert app.execute(train.COMMAND, ["task=x"]) == 2
     assert "task=x is unknown" in capsys.readouterr().err

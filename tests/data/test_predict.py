@@ -194,6 +194,22 @@ def test_the_published_layout_reads_back(root, tmp_path):
         assert near.mode == "RGB" and near.tobytes() == own.convert("RGB").tobytes()
 
 
+def test_the_published_layout_is_written_with_each_object_and_made_up_for(root, tmp_path):
+    def run() -> int:
+        summary = predict_objects(
+            lambda record: Painter(), root=root, ids=IDS, out=tmp_path, published=True, progress=False
+        )
+        return summary.made
+
+    predict(root, tmp_path, ids=IDS[:1])
+    assert not published_folder(tmp_path, "ball-0").exists()
+    assert run() == 2
+    whole = tree(tmp_path)
+    assert all((published_folder(tmp_path, id) / POSES).is_file() for id in IDS)
+    (published_folder(tmp_path, "ball-1") / POSES).unlink()
+    assert run() == 0 and tree(tmp_path) == whole
+
+
 def test_the_published_layout_needs_the_published_plan(root, tmp_path):
     record = read_object(object_folder(root, "ball-2"))
     few = replace(

@@ -104,3 +104,15 @@ def test_what_a_killed_run_held_is_taken_up_by_one_that_waits(tmp_path: Path) ->
     first.communicate()
     finish(second)
     assert {row.state for row in Ledger(out).rows("render")} == {"done"} and len(whole(out)) == COUNT
+
+
+def test_a_run_that_is_told_to_end_gives_its_claims_back(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    argv = ["source=shapes", "source.train=40", "render.size=64", "workers=1", f"out={out}"]
+    run = subprocess.Popen([sys.executable, "-m", "one2345.cli.prepare", *argv], cwd=tmp_path)
+    while run.poll() is None and not ((out / MANIFEST).is_file() and Ledger(out).counts("render")["claimed"]):
+        time.sleep(0.05)
+    run.terminate()
+    assert run.wait(60) == 128 + signal.SIGTERM
+    counts = Ledger(out).counts("render")
+    assert counts["claimed"] == counts["failed"] == 0 and counts["waiting"] > 0

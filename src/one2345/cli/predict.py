@@ -11,6 +11,7 @@ from typing import Any
 from one2345.build import build, did_you_mean
 from one2345.cli import app
 from one2345.cli.checks import check_folder_writable, existing_path
+from one2345.cli.stopping import ends_on_sigterm
 from one2345.cli.summary import summary_box
 from one2345.errors import InputError
 
@@ -46,7 +47,6 @@ def check(config: Mapping[str, Any]) -> None:
 def main(config: Mapping[str, Any]) -> Any:
     """Predict; returns the `PredictSummary`."""
     from one2345.data.predict import PredictSettings, predict_objects
-    from one2345.data.predict_published import publish
     from one2345.views import list_objects, object_folder, read_object
 
     root, out = Path(config["root"]).expanduser(), Path(config["out"]).expanduser()
@@ -54,14 +54,11 @@ def main(config: Mapping[str, Any]) -> Any:
     if config["split"]:
         ids = [i for i in ids if read_object(object_folder(root, i)).split == config["split"]]
     settings = PredictSettings(seed=config["seed"], **config["predict"])
-    summary = predict_objects(
-        _opener(config), root=root, ids=ids, out=out, settings=settings,
-        retry=config["retry"], check=config["check"],
-    )  # fmt: skip
-    if config["layout"] == "published":
-        for id in ids:
-            if id not in summary.failed:
-                publish(read_object(object_folder(root, id)), out / id, out)
+    with ends_on_sigterm():
+        summary = predict_objects(
+            _opener(config), root=root, ids=ids, out=out, settings=settings,
+            published=config["layout"] == "published", retry=config["retry"], check=config["check"],
+        )  # fmt: skip
     print(summary)
     summary_box("predicted", {"pictures": out})
     return summary

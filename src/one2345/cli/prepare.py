@@ -17,6 +17,7 @@ from typing import Any
 from one2345.build import build, did_you_mean
 from one2345.cli import app
 from one2345.cli.checks import check_folder_writable, existing_path
+from one2345.cli.stopping import ends_on_sigterm
 from one2345.cli.summary import summary_box
 from one2345.errors import InputError
 
@@ -62,11 +63,12 @@ def main(config: Mapping[str, Any]) -> Any:
     source = build(config["source"], allow_any=True)
     out = Path(config["out"]).expanduser()
     ids = source.ids(config["split"]) if config["split"] else None
-    if config["stage"] == "download" or config["source"].get("download"):
-        counts = _download(source, out, ids, config)
-        if config["stage"] == "download":
-            return counts
-    return _render(source, out, ids, config)
+    with ends_on_sigterm():
+        if config["stage"] == "download" or config["source"].get("download"):
+            counts = _download(source, out, ids, config)
+            if config["stage"] == "download":
+                return counts
+        return _render(source, out, ids, config)
 
 
 def _download(source: Any, out: Path, ids: list[str] | None, config: Mapping[str, Any]) -> dict[str, int]:

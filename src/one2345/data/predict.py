@@ -28,6 +28,7 @@ from one2345.views.synthesis import Synthesised, ViewRequest, ViewSynthesizer
 
 from .claims import Claims, reason_of, reconcile
 from .ledger import Content, Ledger, content_of
+from .predict_published import is_missing, publish
 from .progress import Progress
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def predict_objects(
     ids: Sequence[str],
     out: Path | str,
     settings: PredictSettings | None = None,
+    published: bool = False,
     retry: bool = True,
     check: bool = True,
     progress: bool = True,
@@ -77,9 +79,10 @@ def predict_objects(
     """Predict the views of the objects `ids` of a prepared `root` into OUT/<id>/<view name>.png (RGBA).
 
     OUT/<id>/prediction.json says how, and comes last: an object that has it is complete. Objects that fail are in
-    the manifest of OUT with the reason, and tried again by the next run if `retry`. Several runs may share the
-    objects: each is claimed by one of them. check: look at all that the manifest says is done. Raises InputError
-    where an object that is there was predicted otherwise, or when every object fails.
+    the manifest of OUT with the reason, and tried again by the next run if `retry`. published: each also in the
+    layout of `predict_published`. Several runs may share the objects: each is claimed by one of them. check: look
+    at all that the manifest says is done. Raises InputError where an object that is there was predicted otherwise,
+    or when every object fails.
     """
     settings = settings if settings is not None else PredictSettings()
     root, out, ids = Path(root), Path(out), [check_id(id) for id in ids]
@@ -89,7 +92,8 @@ def predict_objects(
     def complete(id: str) -> bool:
         try:
             record = read_object(object_folder(root, id))
-            return _Plan.of(open_synthesizer(record), record, settings).complete(out / id)
+            there = _Plan.of(open_synthesizer(record), record, settings).complete(out / id)
+            return there and not (published and is_missing(out, id))
         except OtherPrediction:
             raise
         except (One2345Error, ValueError, RuntimeError):
@@ -107,6 +111,8 @@ def predict_objects(
                 try:
                     record = read_object(object_folder(root, id))
                     new = _predict(open_synthesizer(record), record, out / id, settings)
+                    if published and (new or is_missing(out, id)):
+                        publish(record, out / id, out)
                     content = _content(root, out, id, seconds=time.monotonic() - started if new else None)
                     ledger.finish(STAGE, id, content, made=new)
                     made += new

@@ -35,6 +35,11 @@ def published_folder(out: Path, id: str) -> Path:
     return out / NARROW / f"000-{number:03d}" / id
 
 
+def is_missing(out: Path, id: str) -> bool:
+    """Whether the object is not there, or not whole."""
+    return not (published_folder(out, id) / POSES).is_file()
+
+
 def publish(record: ObjectRecord, predicted: Path, out: Path) -> Path:
     """Write one object, pose file last; what is there is replaced by the same. The folder.
 
