@@ -93,6 +93,7 @@ def test_the_packages_own_addresses_are_the_default(tmp_path: Path, monkeypatch:
 
 
 def test_objects_are_downloaded_kept_and_credited(server: ObjaverseServer, tmp_path: Path) -> None:
+    official_url.cache_clear()  # as in a process of its own
     root = tmp_path / "o, 'é' = [x]"
     made = source(server, root, licences=["by", "cc0"])
     assert isinstance(made, Fetching)

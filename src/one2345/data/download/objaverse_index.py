@@ -51,7 +51,9 @@ class ObjaverseIndex:
         self, root: Path, *, download: bool, url: str | None = None, patience: Patience | None = None
     ) -> None:
         self.root = root
-        self.url = (url or official_url()).rstrip("/")
+        # Asked for now: while the package is moved, it can't be asked.
+        self._official = official_url()
+        self.url = (url or self._official).rstrip("/")
         self._download, self._patience = download, patience
 
     @cached_property
@@ -117,7 +119,7 @@ class ObjaverseIndex:
         file.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(file.parent)
         part = file.with_name(f".{aside_name()}.tmp")
-        name = url.removeprefix(official_url() + "/")
+        name = url.removeprefix(self._official + "/")
         try:
             fetch(f"{self.url}/{name}", part, patience=self._patience, limit=_MOST_BYTES, check=_check_gzip)
             os.replace(part, file)
