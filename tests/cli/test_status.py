@@ -23,8 +23,8 @@ def filled(tmp_path: Path) -> Path:
     ledger.claim("render", 7, lease=60)
     for id, licence in zip(ids[:4], ("CC0", "CC-BY", "CC-BY", None), strict=True):
         ledger.finish("render", id, Content(1_000_000, "ab", licence, 2.0))
-    ledger.fail("render", "x4", "x4: no faces")
-    ledger.fail("render", "x5", "x5: no faces")
+    ledger.fail("render", "x4", "x4: 12 of 1,300 faces, 2.5%")
+    ledger.fail("render", "x5", "x5: 7 of 99 faces, 10.0%")
     ledger.reject("render", "x6", "too many faces")
     with ledger._transaction() as db:
         for n in range(4):  # one every 90 seconds: 40 an hour
@@ -38,7 +38,7 @@ def test_the_figures_are_those_of_the_manifest(filled: Path) -> None:
     assert (found.bytes, found.seconds) == (4_000_000, 2.0)
     assert found.per_hour == pytest.approx(40.0)
     assert found.licences == {"CC-BY": 2, "CC0": 1, "not stated": 1}
-    assert found.reasons == [("<id>: no faces", 2), ("too many faces", 1)]
+    assert found.reasons == [("<id>: # of # faces, #%", 2), ("too many faces", 1)]
     text = as_table([found])
     assert "rejected" in text.splitlines()[0] and "4.0 MB" in text and "CC-BY 2" in text
     assert as_json([found])["render"]["counts"]["done"] == 4
@@ -63,7 +63,7 @@ def test_the_command_prints_it_while_another_writes(filled: Path, capsys, monkey
         over.set()
         thread.join()
     prepare.run(["stage=status", f"out={filled}"])
-    assert "render, 2 x: <id>: no faces" in capsys.readouterr().out
+    assert "render, 2 x: <id>: # of # faces, #%" in capsys.readouterr().out
 
 
 def test_what_has_no_manifest_is_said(tmp_path: Path, capsys) -> None:

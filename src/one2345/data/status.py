@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 
 from .ledger import STAGES, STATES, Ledger, State
 
+_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(\.\d+)?")
+
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage. bytes: of all that is done. licences: licence -> objects done. reasons: the most frequent, with
-    the number of objects that failed or were rejected for it. per_hour: objects made in the last hour in which any
-    were, by all runs together; None for fewer than two. seconds: mean time of an object in its process."""
+    """One stage. bytes: of all that is done. licences: licence -> objects done.
+
+    reasons: the most frequent, with the number of objects that failed or were rejected for it; numbers in them are
+    written #. per_hour: objects made in the last hour in which any were, by all runs together; None for fewer than
+    two. seconds: mean time of an object in its process.
+    """
 
     stage: str
     counts: dict[State, int]
@@ -85,11 +91,15 @@ def _status(ledger: Ledger, stage: str, counts: dict[State, int], reasons: int) 
         counts=counts,
         bytes=size,
         licences=dict(licences),
-        # The same reason names another object each time.
-        reasons=Counter(reason.replace(id, "<id>") for id, reason in why).most_common(reasons),
+        reasons=Counter(_kind(id, reason) for id, reason in why).most_common(reasons),
         per_hour=(count - 1) / (last - first) * 3600 if count > 1 and last > first else None,
         seconds=seconds,
     )
+
+
+def _kind(id: str, reason: str) -> str:
+    """The reason without what differs from object to object: its name and the numbers."""
+    return _NUMBER.sub("#", reason.replace(id, "<id>"))
 
 
 def _size(count: float) -> str:
