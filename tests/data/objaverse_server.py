@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
 
 import trimesh
 
@@ -22,7 +23,7 @@ def uid_of(name: str) -> str:
 
 def ball(subdivisions: int = 2) -> bytes:
     """A GLB of a closed ball: 320 faces by default, 12 kB."""
-    return bytes(trimesh.creation.icosphere(subdivisions=subdivisions).export(file_type="glb"))
+    return cast(bytes, trimesh.creation.icosphere(subdivisions=subdivisions).export(file_type="glb"))
 
 
 def annotation(uid: str, *, licence: str = "by", **changes: object) -> dict[str, object]:

@@ -8,7 +8,7 @@ import pickle
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import objaverse
@@ -328,7 +328,7 @@ def test_what_the_annotations_refuse_is_not_downloaded(tmp_path: Path, server: O
 def test_from_server_to_prepared_objects(server: ObjaverseServer, tmp_path: Path) -> None:
     """Faults, filters and good objects, through the manifest."""
     flat = trimesh.creation.box((1, 1, 0.001)).subdivide().subdivide()
-    models = {"good": GLB, "flat": bytes(flat.export(file_type="glb")), "gone": GLB}
+    models = {"good": GLB, "flat": cast(bytes, flat.export(file_type="glb")), "gone": GLB}
     other = ObjaverseServer(models)
     other.faults[other.paths["gone"]] = 404
     out = tmp_path / "out"
