@@ -84,7 +84,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     folder = tmp_path_factory.mktemp("slurm")
     started: list[subprocess.Popen[bytes]] = []
     try:
-        yield _start(folder, started)
+        made = _start(folder, started)
+        yield made
+        # A job's own daemons outlive those of the cluster unless it has ended.
+        made.run("scancel", "--user=root")
+        _until(lambda: not made.run("squeue", "-h").strip(), folder, "the end of all jobs")
     finally:
         for daemon in reversed(started):
             daemon.terminate()
@@ -146,7 +150,7 @@ def _until(true, folder: Path, what: str, seconds: float = 60.0) -> None:
     while not true():
         if time.monotonic() > over:
             logs = "\n".join(f"{p.name}: {p.read_text()[-1500:]}" for p in folder.glob("*.[lo][ou][gt]"))
-            pytest.fail(f"{what} did not come up in {seconds:.0f} s\n{logs}")
+            pytest.fail(f"{what} took longer than {seconds:.0f} s\n{logs}")
         time.sleep(0.2)
 
 
