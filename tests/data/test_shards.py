@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 import torch.distributed as dist
@@ -386,3 +387,65 @@ def test_two_hundred_objects(tmp_path: Path) -> None:
     for workers in (0, 2):
         ranks = [epoch_of(loader(groups, window=4, rank=r, world=2, workers=workers)) for r in range(2)]
         assert interleaved(ranks) == alone
+
+
+@pytest.mark.slow
+def test_memory_of_loading_processes_stays(packed: Path) -> None:
+    """Two processes whose cache holds some of the objects; benchmarks/loader.py does 10,000 examples."""
+    module = ReconstructionDataModule(
+        root=packed, sizes=SIZES, batch_size=2, samples_per_epoch=1600, num_workers=2, cache_mb=0.5
+    )
+    made = module.train_dataloader()
+    held = []
+    for count, _ in enumerate(made):
+        if count in (400, 799):
+            pids = [worker.pid for worker in made._iterator._workers]
+            held.append(sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids))
+    assert held[1] < 1.01 * held[0]
+
+
+class _Counting(pl.LightningModule):
+    """Remembers what it is trained on."""
+
+    def __init__(self, save_at: int, file: Path) -> None:
+        super().__init__()
+        self.save_at, self.file = save_at, file
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[str, ...]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.seen.append(batch.ids)
+        return self.weight.sum() * batch.images.mean()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.global_step == self.save_at:
+            self.trainer.save_checkpoint(self.file)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [4, 6, 8])
+def test_lightning_resumes_within_an_epoch(packed: Path, tmp_path: Path, steps: int, workers: int) -> None:
+    """Gone on with from a checkpoint after some steps of epochs of six batches: what an uninterrupted run sees."""
+    file = tmp_path / "a.ckpt"
+
+    def train(checkpoint: Path | None = None) -> list[tuple[str, ...]]:
+        module = _Counting(steps if checkpoint is None else -1, file)
+        trainer = pl.Trainer(
+            max_steps=15,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        data = ReconstructionDataModule(root=packed, sizes=SIZES, batch_size=2, num_workers=workers)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        return module.seen
+
+    whole = train()
+    assert len(whole) == 15
+    assert train(file) == whole[steps:]
