@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 import time
+import urllib.request
 
 import huggingface_hub.constants
 import pytest
@@ -31,6 +32,8 @@ def nowhere(tmp_path, monkeypatch):
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
+        # The opener that urllib keeps knows the proxies of its first use: here a new one, gone afterwards.
+        monkeypatch.setattr(urllib.request, "_opener", None)
         yield
 
 
