@@ -3,8 +3,8 @@
     python experiments/sizing/sizes.py PREPARED [--shards DIR] [--core-seconds S] [--objects N ...] [--out FILE]
 
 PREPARED is a folder that prepare.py wrote: its manifest says how long every object took and how large it is. Printed is
-a Markdown table; FILE gets the measured figures as JSON. The manifest knows wall-clock seconds: where the cores had other
-work beside it, S says what `time` found for some objects and one worker.
+a Markdown table; FILE gets the measured figures as JSON. The manifest knows wall-clock seconds: where the cores had
+other work beside it, S says what `time` found for some objects and one worker.
 """
 
 from __future__ import annotations
