@@ -17,7 +17,7 @@ from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
 from .ledger import failures
-from .loader import TrainLoader
+from .loader import TrainLoader, end_without_teardown
 from .object_list import ObjectList, load_object_list
 from .prepare import STAGE, PrepareSummary, dataset_description, prepare_objects
 from .recipe import Recipe, recipe_hash
@@ -238,6 +238,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=end_without_teardown,
             pin_memory=pinned,
         )
 

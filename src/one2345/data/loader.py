@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.util import Finalize
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -11,6 +14,21 @@ from one2345.errors import InputError
 
 from .damage import NotedCollate, StandIns, Tally
 from .sampler import ObjectSampler
+
+
+def end_without_teardown(_: int = 0) -> None:
+    """For `worker_init_fn`: a loading process that is done ends at once, after what multiprocessing has to end.
+
+    Left to tear itself down, it aborts now and then in the threads of a native library, and the abort of a loading
+    process fails the whole run.
+    """
+    Finalize(None, _end, exitpriority=-100)
+
+
+def _end() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class TrainLoader(DataLoader[Any]):
@@ -44,6 +62,7 @@ class TrainLoader(DataLoader[Any]):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             multiprocessing_context="spawn" if num_workers else None,
+            worker_init_fn=end_without_teardown,
             **options,
         )
         self._tally = Tally(budget=bad_budget)
