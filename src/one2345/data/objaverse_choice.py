@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from one2345.errors import InputError
 
 from .download import Annotation, ObjaverseIndex
 from .object_list import load_object_list
+from .split_file import read_split_file
 
 # As Objaverse spells them -> as they are called (Sketchfab's are version 4.0).
 LICENCES = {
@@ -58,7 +58,7 @@ def choose(
             raise InputError(
                 f"source.licences: {licence!r} is unknown; it takes {', '.join(LICENCES)}, or null for all"
             )
-    listed = {} if split_file is None else read_split_file(split_file)
+    listed = {} if split_file is None else _listed(split_file)
     wanted: dict[str, dict[str, str]] = dict(listed)
     if ids is not None:
         named = dict.fromkeys(str(id) for id in ids)
@@ -93,7 +93,7 @@ def choose(
     return Chosen(rows, unknown, left_out)
 
 
-def read_split_file(file: Path | str) -> dict[str, dict[str, str]]:
+def _listed(file: Path | str) -> dict[str, dict[str, str]]:
     """uid -> split and, where it has one, sha256.
 
     A JSON file such as the published lvis_split_cc_by.json, {"train": [{"folder_id": ..., "uid": ...}, ...],
@@ -105,24 +105,9 @@ def read_split_file(file: Path | str) -> dict[str, dict[str, str]]:
             item.id: {"split": item.split, "sha256": item.sha256 if item.applies_to(".glb") else ""}
             for item in load_object_list(file).objects
         }
-    try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-        rows = [(split, str(entry["uid"])) for split, entries in splits.items() for entry in entries]
-    except FileNotFoundError as error:
-        raise InputError(f"source.split_file={path}: there is no such file") from error
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable JSON file: {error}") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f'{path}: is no split file, {{"train": [{{"folder_id": ..., "uid": ...}}, ...], "val": [...]}}: {error!r}'
-        ) from error
-    found: dict[str, dict[str, str]] = {}
-    for split, uid in rows:
-        if split not in ("train", "val", "test"):
-            raise InputError(f"{path}: split {split!r} is unknown; use train, val, test")
-        if found.setdefault(uid, {"split": split})["split"] != split:
-            raise InputError(f"{path}: {uid} is in two splits")
-    return found
+    if not path.is_file():
+        raise InputError(f"source.split_file={path}: there is no such file")
+    return {uid: {"split": split} for uid, split in read_split_file(path).items()}
 
 
 def _categories(index: ObjaverseIndex, names: Iterable[str] | None) -> dict[str, str]:

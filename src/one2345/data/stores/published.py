@@ -11,13 +11,11 @@ no labels of the shape. What `prepare.py stage=predict layout=published` writes 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +26,8 @@ from one2345.geometry import Cameras
 from one2345.views import ObjectRecord, check_id
 from one2345.views.images import DEPTH_SCALE, on_white_mask, read_picture, read_png
 from one2345.views.layouts.published import POSES, PoseFile, read_poses
+
+from ..split_file import read_split_file
 
 NARROW = "zero12345_narrow"
 SPLIT = "lvis_split_cc_by.json"
@@ -133,30 +133,6 @@ class PublishedStore:
                 return poses
             self._poses[file] = poses
         return self._poses[file]
-
-
-def read_split_file(file: Path) -> dict[str, str]:
-    """uid -> split of a file {"train": [{"folder_id": ..., "uid": ...}, ...], "val": [...]}.
-
-    Raises InputError naming the entry that isn't one, or that has two splits.
-    """
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{file}: not readable JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{file}: expected an object of lists by split")
-    found: dict[str, str] = {}
-    for split, entries in document.items():
-        if not isinstance(entries, list):
-            raise InputError(f"{file}: {split} must be a list of objects with uid")
-        for i, entry in enumerate(entries):
-            uid: Any = entry.get("uid") if isinstance(entry, dict) else None
-            if not isinstance(uid, str):
-                raise InputError(f"{file}: {split}[{i}] has no uid")
-            if found.setdefault(uid, split) != split:
-                raise InputError(f"{file}: {uid} is in {found[uid]} and in {split}")
-    return found
 
 
 def _folders_in(folder: Path) -> list[Path]:
