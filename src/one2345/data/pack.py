@@ -22,8 +22,9 @@ from typing import Any
 from one2345.errors import InputError
 from one2345.files import remove_abandoned, write_atomic
 from one2345.seeding import key
-from one2345.views import SCHEMA_NAME, SCHEMA_VERSION, ObjectRecord
+from one2345.views import ObjectRecord
 from one2345.views.images import encode_png, encode_webp
+from one2345.views.writer import object_document
 
 from .ledger import Content, Ledger
 from .progress import Progress
@@ -322,36 +323,22 @@ def _description(record: ObjectRecord) -> bytes:
     file = record.folder / "object.json"
     if file.is_file():
         return file.read_bytes()
-    cameras = record.cameras
-    document = {
-        "schema": SCHEMA_NAME,
-        "version": SCHEMA_VERSION,
-        "id": record.id,
-        "size": list(record.size),
-        "sources": list(record.sources),
-        "depth": record.has_depth,
-        "normals": False,
-        "samples": record.sample_counts,
-        "split": record.split,
-        "recipe": record.recipe,
-        "flags": record.flags,
-        "provenance": record.provenance,
-        "views": [
-            {
-                "name": name,
-                "role": record.roles[i],
-                "parent": record.parents[i],
-                "K": _numbers(cameras.K[i]),
-                "c2w": _numbers(cameras.c2w[i]),
-            }
-            for i, name in enumerate(record.names)
-        ],
-    }
+    document = object_document(
+        id=record.id,
+        cameras=record.cameras,
+        names=record.names,
+        roles=record.roles,
+        parents=record.parents,
+        sources=record.sources,
+        depth=record.has_depth,
+        normals=False,
+        samples=record.sample_counts,
+        split=record.split,
+        recipe=record.recipe,
+        flags=record.flags,
+        provenance=record.provenance,
+    )
     return (json.dumps(document, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _numbers(matrix: Any) -> list[list[float]]:
-    return [[float(str(x)) for x in row] for row in matrix.numpy()]
 
 
 def _sha(data: bytes) -> str:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from one2345.errors import InputError
 from one2345.files import aside_name, is_abandoned, remove_abandoned, sync, write_atomic
+from one2345.geometry import Cameras
 
 from .images import encode_depth, encode_normals, straight_rgba, write_png
 from .posed_views import PosedViews
@@ -46,32 +47,21 @@ def write_object(
     """
     root = Path(root)
     final = object_folder(root, check_id(id))
-    document = {
-        "schema": SCHEMA_NAME,
-        "version": SCHEMA_VERSION,
-        "id": id,
-        "size": list(views.cameras.size),
-        "sources": list(sources),
-        "depth": views.depth is not None,
-        "normals": views.normals is not None,
-        "samples": None if samples is None else samples.counts(),
-        "split": split,
-        "recipe": recipe,
-        "flags": dict(flags or {}),
-        "provenance": dict(provenance or {}),
-        "views": [
-            {
-                "name": name,
-                "role": role,
-                "parent": None if parent is None else views.names[parent],
-                "K": _numbers(views.cameras.K[i]),
-                "c2w": _numbers(views.cameras.c2w[i]),
-            }
-            for i, (name, role, parent) in enumerate(
-                zip(views.names, views.roles, views.parents, strict=True)
-            )
-        ],
-    }
+    document = object_document(
+        id=id,
+        cameras=views.cameras,
+        names=views.names,
+        roles=views.roles,
+        parents=[None if parent is None else views.names[parent] for parent in views.parents],
+        sources=sources,
+        depth=views.depth is not None,
+        normals=views.normals is not None,
+        samples=None if samples is None else samples.counts(),
+        split=split,
+        recipe=recipe,
+        flags=flags or {},
+        provenance=provenance or {},
+    )
     check_object(document, final / "object.json")
     if not (views.images.isfinite().all() and views.masks.isfinite().all()):
         raise InputError(f"{final}: images or masks hold NaN or infinite values")
@@ -85,6 +75,49 @@ def write_object(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+def object_document(
+    *,
+    id: str,
+    cameras: Cameras,
+    names: Sequence[str],
+    roles: Sequence[str],
+    parents: Sequence[str | None],
+    sources: Sequence[str],
+    depth: bool,
+    normals: bool,
+    samples: Mapping[str, Any] | None,
+    split: str | None,
+    recipe: str | None,
+    flags: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What object.json says of an object with cameras (v) and v names, roles and names of parents; not checked."""
+    return {
+        "schema": SCHEMA_NAME,
+        "version": SCHEMA_VERSION,
+        "id": id,
+        "size": list(cameras.size),
+        "sources": list(sources),
+        "depth": depth,
+        "normals": normals,
+        "samples": samples,
+        "split": split,
+        "recipe": recipe,
+        "flags": dict(flags),
+        "provenance": dict(provenance),
+        "views": [
+            {
+                "name": name,
+                "role": role,
+                "parent": parent,
+                "K": _numbers(cameras.K[i]),
+                "c2w": _numbers(cameras.c2w[i]),
+            }
+            for i, (name, role, parent) in enumerate(zip(names, roles, parents, strict=True))
+        ],
+    }
 
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
