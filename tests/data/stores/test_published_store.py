@@ -16,6 +16,7 @@ from tests.data.published_set import ball_depth, uid, write_published_set
 from one2345.cli import app, train
 from one2345.data import SceneSizes, ViewsDataset
 from one2345.data.datamodule import ReconstructionDataModule
+from one2345.data.pack import pack_objects
 from one2345.data.stores import FolderStore, PublishedStore, open_store
 from one2345.errors import InputError
 
@@ -151,3 +152,16 @@ def test_a_term_that_needs_labels_says_so(published: Path, tmp_path: Path, monke
     ]  # fmt: skip
     assert app.execute(train.COMMAND, argv) == 2
     assert "no labels of the shape, which loss.sdf needs" in capsys.readouterr().err
+
+
+def test_it_packs_into_shards_that_read_alike(published: Path, tmp_path: Path) -> None:
+    pack_objects(published, out=tmp_path / "shards", progress=False)
+    stores = open_store(published), open_store(tmp_path / "shards")
+    for id in (uid(0), uid(3)):
+        own, packed = (store.record(id) for store in stores)
+        assert (packed.names, packed.roles, packed.parents, packed.sources, packed.split, packed.flags) == (
+            own.names, own.roles, own.parents, own.sources, own.split, own.flags
+        )  # fmt: skip
+        assert torch.equal(packed.cameras.c2w, own.cameras.c2w)
+        assert all((packed.rgba(v) == own.rgba(v)).all() for v in range(40))
+        assert all((packed.stored_depth(v) == own.stored_depth(v)).all() for v in own.true_indices())
