@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from one2345.cli import run_folder
+from one2345.cli import run_folder, run_status
 from one2345.cli.checks import check_sizes
+from one2345.cli.closed_output import ends_with_its_reader
 from one2345.cli.compose import Composed, compose, first_of_sweep, groups, one_line, to_plain
 from one2345.cli.helptext import help_text
 from one2345.cli.quoting import literal, quote, quote_overrides
@@ -71,15 +72,25 @@ class Job:
         settings = HydraConfig.get()
         choices = {k: v for k, v in settings.runtime.choices.items() if not k.startswith("hydra/")}
         composed = Composed(config, choices, list(settings.overrides.task))
-        plain = finish(self.command, composed, composed.overrides, folder=Path(settings.runtime.output_dir))
-        _check(self.command, plain)
-        check_sizes(plain)
-        return getattr(_start(self.command, plain), "objective", None)
+        folder, told = Path(settings.runtime.output_dir), composed.overrides
+        try:
+            plain = finish(self.command, composed, told, folder=folder)
+            _check(self.command, plain)
+            check_sizes(plain)
+            if (done := _done_already(plain, folder)) is not None:
+                print(f"{relative(folder)} is finished already", flush=True)
+                return done.objective
+            prepared = _prepare_start(self.command, plain)
+        except Exception as error:
+            run_status.record_failure(folder, error, overrides=told)
+            raise
+        return getattr(_start(self.command, prepared), "objective", None)
 
 
 def run(command: Command, argv: list[str] | None = None) -> None:
     """Run `command` with `argv` (default: the process's); leave the process with any status but 0."""
-    status = execute(command, sys.argv[1:] if argv is None else argv)
+    with ends_with_its_reader():
+        status = execute(command, sys.argv[1:] if argv is None else argv)
     if status:
         sys.exit(status)
 
@@ -89,7 +100,8 @@ def execute(command: Command, argv: list[str]) -> int:
     show_messages()
     try:
         if (config := _handed_over()) is not None:
-            command.main(config)
+            with _recorded(config):
+                command.main(config)
             return 0
         flags = [a for a in argv if a.startswith("-")]
         overrides = [a for a in argv if not a.startswith("-")]
@@ -101,7 +113,7 @@ def execute(command: Command, argv: list[str]) -> int:
         elif flags:
             _through_hydra(command, flags, argv)
         else:
-            _start(command, configure(command, overrides))
+            _start(command, _prepare_start(command, configure(command, overrides)))
     except One2345Error as error:
         if os.environ.get("ONE2345_TRACEBACK", "0") not in ("", "0"):
             traceback.print_exc()
@@ -163,19 +175,45 @@ def _no_nan(plain: Config) -> Config:
     return plain
 
 
+def _prepare_start(command: Command, config: Config) -> Config:
+    """`config`, which now says what its run continues from."""
+    if command.folder:
+        _continue_or_begin(config)
+    return config
+
+
 def _start(command: Command, config: Config) -> Any:
     """Make the run folder ready, then run main()."""
     if not command.folder:
         return command.main(config)
-    _continue_or_begin(config)
     folder = Path(config["run"]["dir"])
     path = (
         run_folder.write_config(config, folder)
         if run_folder.global_rank() == 0
         else folder / run_folder.CONFIG
     )
-    with _hand_over(path):
-        return command.main(config)
+    with _hand_over(path), _recorded(config) as outcome:
+        result = command.main(config)
+        outcome.objective = getattr(result, "objective", None)
+    return result
+
+
+def _recorded(config: Config) -> AbstractContextManager[run_status.Outcome]:
+    run = config["run"]
+    return run_status.recorded(
+        Path(run["dir"]), overrides=run.get("overrides", ()), rank=run_folder.global_rank()
+    )
+
+
+def _done_already(config: Config, folder: Path) -> run_status.RunStatus | None:
+    """The record of a sweep's task that an earlier call of the same sweep finished."""
+    if config.get("resume") != "auto" or config["run"].get("overwrite"):
+        return None
+    status, stored = run_status.status_now(folder), run_folder.stored_config(folder)
+    if status is None or stored is None or status.state is not run_status.State.FINISHED:
+        return None
+    stored["run"]["resume_from"] = None
+    return status if stored == config | {"run": config["run"] | {"resume_from": None}} else None
 
 
 def _continue_or_begin(config: Config) -> None:
