@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -78,9 +79,12 @@ def test_what_is_read_is_what_was_packed(balls: Path, tmp_path: Path, images: st
 def stream(pack: Path, monkeypatch):
     """litdata's own reader; without its question to the registry whether there is a newer one."""
     import litdata
+    from litdata.streaming.item_loader import PyTreeLoader
 
     monkeypatch.setattr("litdata.streaming.dataset._check_version_and_prompt_upgrade", lambda version: None)
-    return litdata.StreamingDataset(str(pack), shuffle=False)
+    loader = PyTreeLoader()
+    yield litdata.StreamingDataset(str(pack), shuffle=False, item_loader=loader)
+    loader.close(0)  # it leaves the file of the last chunk open
 
 
 def test_litdata_streams_it(balls: Path, stream) -> None:
@@ -226,18 +230,28 @@ def test_lossless_webp_keeps_colour_under_alpha_and_opaque_pictures() -> None:
 
 @pytest.mark.slow
 def test_kill_at_any_moment(balls: Path, pack: Path, tmp_path: Path) -> None:
-    """A process of its own, killed with SIGKILL after ever longer times."""
-    code = (
-        "import sys; from one2345.data.pack import pack_objects;"
-        f"print('start', flush=True); pack_objects(sys.argv[1], out=sys.argv[2], chunk_mb={TINY}, progress=False)"
-    )
-    out = tmp_path / "out"
-    for wait in (0.0, 0.005, 0.02, 0.05, 0.1):
+    """A process of its own, slow at every file that it writes, killed with SIGKILL as soon as it is at the n-th."""
+    code = f"""
+import os, sys, time
+from one2345.data.pack import pack_objects
+replace = os.replace
+def slow(*names, **keywords):
+    print("file", flush=True)
+    time.sleep(0.2)
+    replace(*names, **keywords)
+os.replace = slow
+pack_objects(sys.argv[1], out=sys.argv[2], chunk_mb={TINY}, progress=False)
+"""
+    out, draws = tmp_path / "out", random.Random(5)
+    for files in (1, 2, 3, 2, 1):
         process = subprocess.Popen([sys.executable, "-c", code, str(balls), str(out)], stdout=subprocess.PIPE)
-        assert process.stdout is not None and process.stdout.readline()
-        time.sleep(wait)
+        assert process.stdout is not None
+        for _ in range(files):
+            assert process.stdout.readline() == b"file\n"
+        time.sleep(draws.uniform(0.0, 0.1))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
         assert not ShardStore.at(out) or len(ShardStore(out).ids()) == 5
     pack_objects(balls, out=out, chunk_mb=TINY, progress=False)
     assert tree(out) == tree(pack)
