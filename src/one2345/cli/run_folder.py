@@ -19,6 +19,7 @@ from one2345.files import write_atomic
 
 LAST = Path("checkpoints") / "last.ckpt"
 CONFIG = "config.json"
+STATUS = "status.json"
 RESUME = ("auto", "never", "must")
 # Overrides that say where and whether to run, not what, leave the id alone.
 _NEUTRAL = re.compile(r"\+{0,2}(resume|out|experiment|seed|debug|sweep|scale=auto$|run\.|hydra[./]|logger)")
@@ -144,7 +145,7 @@ def remove_run(folder: Path) -> None:
     """Delete a run folder; refuses a folder that does not look like one."""
     if not folder.exists():
         return
-    if not (folder / CONFIG).is_file() and any(folder.iterdir()):
+    if not (folder / CONFIG).is_file() and any(f.name != STATUS for f in folder.iterdir()):
         raise InputError(
             f"run.overwrite=true, but {folder} has no {CONFIG}, so it may not be a run; delete it by hand"
         )
