@@ -61,7 +61,7 @@ class Slurm:
     def run(self, *argv: str, cwd: Path | None = None) -> str:
         """A command to its end, by this SLURM."""
         done = subprocess.run(
-            argv, env=self.environment, cwd=cwd, capture_output=True, text=True, timeout=280, check=False
+            argv, env=self.environment, cwd=cwd, capture_output=True, text=True, timeout=1200, check=False
         )
         assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.stdout
@@ -145,7 +145,7 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> Slurm:
     return made
 
 
-def _until(true, folder: Path, what: str, seconds: float = 60.0) -> None:
+def _until(true, folder: Path, what: str, seconds: float = 240.0) -> None:
     over = time.monotonic() + seconds
     while not true():
         if time.monotonic() > over:

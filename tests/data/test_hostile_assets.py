@@ -92,7 +92,7 @@ class Jail:
         return reason
 
     def close(self) -> None:
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=200)
 
 
 @pytest.fixture(scope="module")

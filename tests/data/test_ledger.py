@@ -69,13 +69,22 @@ def test_what_a_dead_worker_held_is_free_at_once_and_what_a_silent_one_held_in_t
     assert states(here)["c"] == "claimed" and here.claim("render", 1, lease=60) == ["c"]
 
 
+def lease(ledger: Ledger, id: str) -> float:
+    (row,) = ledger.rows("render", ids=[id])
+    return row.lease or 0.0
+
+
 def test_claims_are_renewed_while_they_are_held_and_released_after(tmp_path: Path) -> None:
     a, b = Ledger(tmp_path), Ledger(tmp_path)
     a.add("render", ["x", "y"])
-    with a.holding("render", 0.8):
-        assert a.claim("render", 2, lease=0.8) == ["x", "y"]
+    with a.holding("render", 8.0):  # renewed every two seconds
+        assert a.claim("render", 2, lease=8.0) == ["x", "y"]
         a.finish("render", "x", Content(1))
-        time.sleep(1.6)
+        first, over = lease(b, "y"), time.monotonic() + 100
+        while lease(b, "y") == first:
+            assert time.monotonic() < over
+            time.sleep(0.05)
+        assert lease(b, "y") > first
         assert b.claim("render", 2, lease=60) == []
     assert states(b) == {"x": "done", "y": "waiting"}
 

@@ -30,7 +30,8 @@ from one2345.errors import InputError
 from one2345.geometry import Mesh
 from one2345.views import list_objects, object_folder, read_object
 
-QUICK = Patience(attempts=2, wait=0.0, timeout=0.5, rate=1000.0)
+QUICK = Patience(attempts=2, wait=0.0, timeout=30.0, rate=1000.0)
+IMPATIENT = Patience(attempts=2, wait=0.0, timeout=2.0, rate=1000.0)  # with what is too slow
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 GLB = ball()
 
@@ -202,7 +203,7 @@ def test_every_fault_is_recorded_and_the_others_go_on(
         server.paths["dog"]: "corrupt" if redirects else "page",
     }
     server.once[server.paths["elk"]] = [503]
-    made, heard = source(server, tmp_path), Heard()
+    made, heard = source(server, tmp_path, patience=IMPATIENT), Heard()
     summary = made.fetch(record=heard, progress=False)
     assert (summary.made, sorted(summary.failed)) == (2, ids("ant", "bee", "cat", "dog"))
     reasons = {name: heard[uid_of(name)] for name in NAMES}

@@ -125,20 +125,20 @@ def test_a_bad_end_is_an_error_that_says_why(tmp_path: Path, loaded: LoadedObjec
 def test_too_slow_is_ended_with_its_children(tmp_path: Path, loaded: LoadedObject) -> None:
     note = tmp_path / "child"
     body = f"""
-child = subprocess.Popen(["sleep", "60"])
+child = subprocess.Popen(["sleep", "600"])
 Path({str(note)!r}).write_text(str(child.pid))
-time.sleep(60)
+time.sleep(600)
 """
     start = time.monotonic()
-    with pytest.raises(InputError, match=r"a: Blender took more than timeout=1\.5 seconds"):
-        renderer(tmp_path, body, timeout=1.5).render(loaded, CAMERAS)
-    assert time.monotonic() - start < 10
+    with pytest.raises(InputError, match=r"a: Blender took more than timeout=5 seconds"):
+        renderer(tmp_path, body, timeout=5).render(loaded, CAMERAS)
+    assert time.monotonic() - start < 100
     assert gone(int(note.read_text()))
 
 
 def gone(pid: int) -> bool:
     """Whether a process has ended, reaped or not."""
-    for _ in range(50):
+    for _ in range(400):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
@@ -151,7 +151,7 @@ def gone(pid: int) -> bool:
 
 def test_a_child_left_behind_is_ended_too(tmp_path: Path, loaded: LoadedObject) -> None:
     note = tmp_path / "child"
-    body = f"{ANSWER}\nPath({str(note)!r}).write_text(str(subprocess.Popen(['sleep', '60']).pid))"
+    body = f"{ANSWER}\nPath({str(note)!r}).write_text(str(subprocess.Popen(['sleep', '600']).pid))"
     renderer(tmp_path, body).render(loaded, CAMERAS)
     assert gone(int(note.read_text()))
 
@@ -159,12 +159,12 @@ def test_a_child_left_behind_is_ended_too(tmp_path: Path, loaded: LoadedObject) 
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
 def test_too_much_memory_in_all_is_ended(tmp_path: Path, loaded: LoadedObject) -> None:
     body = """
-eat = "import time; hold = b'x' * (120 << 20); time.sleep(30)"
+eat = "import time; hold = b'x' * (120 << 20); time.sleep(300)"
 children = [subprocess.Popen([sys.executable, "-c", eat]) for _ in range(2)]
-time.sleep(30)
+time.sleep(300)
 """
     with pytest.raises(InputError, match="took more than memory_mb=200 MB"):
-        renderer(tmp_path, body, memory_mb=200, timeout=20).render(loaded, CAMERAS)
+        renderer(tmp_path, body, memory_mb=200, timeout=100).render(loaded, CAMERAS)
 
 
 def test_an_interpreter_that_will_not_do_is_named_at_once(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_an_interpreter_that_will_not_do_is_named_at_once(tmp_path: Path) -> Non
     here = BlenderRenderer(python=sys.executable)
     with pytest.raises(InputError, match=r"has no working bpy \(.*bpy.*make blender-env"):
         here.describe()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 100
     with pytest.raises(InputError, match="engine='eeve'"):
         BlenderRenderer(python=sys.executable, engine="eeve")
     with pytest.raises(InputError, match="samples=0"):
