@@ -21,7 +21,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from one2345.cli import run_folder, run_status
+from one2345.cli import run_folder, run_status, study
 from one2345.cli.checks import check_sizes
 from one2345.cli.closed_output import ends_with_its_reader
 from one2345.cli.compose import Composed, compose, first_of_sweep, groups, one_line, to_plain
@@ -29,12 +29,16 @@ from one2345.cli.helptext import help_text
 from one2345.cli.quoting import literal, quote, quote_overrides
 from one2345.cli.scale import Scale, asked_for, choose, with_scale
 from one2345.cli.summary import relative, show_messages
+from one2345.cli.sweep import alone, summary_line, sweep_name
 from one2345.errors import InputError, One2345Error
 from one2345.paths import conf_dir
 
 Config = dict[str, Any]
 
-OmegaConf.register_new_resolver("one2345.hash", run_folder.overrides_hash, replace=True)
+OmegaConf.register_new_resolver(
+    "one2345.hash", lambda told: run_folder.overrides_hash(sorted(told)), replace=True
+)
+OmegaConf.register_new_resolver("one2345.task", study.task_number, replace=True)
 
 # How the first process of a run hands its configuration to those that Lightning starts beside it: the path
 # and digest of config.json. They repeat the command line, but must neither compose nor choose a folder again.
@@ -83,8 +87,20 @@ class Job:
             prepared = _prepare_start(self.command, plain)
         except Exception as error:
             run_status.record_failure(folder, error, overrides=told)
+            _tell(folder, error)
             raise
-        return getattr(_start(self.command, prepared), "objective", None)
+        try:
+            return getattr(_start(self.command, prepared), "objective", None)
+        except Exception as error:
+            _tell(folder, error)
+            raise
+
+
+def _tell(folder: Path, error: Exception) -> None:
+    """Say at once why a task failed: the others go on, and Hydra raises its error at their end, if at all."""
+    print(
+        f"error: {relative(folder)}: {type(error).__name__}: {one_line(error)}", file=sys.stderr, flush=True
+    )
 
 
 def run(command: Command, argv: list[str] | None = None) -> None:
@@ -128,6 +144,8 @@ def configure(command: Command, overrides: list[str]) -> Config:
     What is wrong with the overrides shows before torch is imported. Nothing is written.
     """
     quoted = quote_overrides(overrides)
+    for chosen in (o for o in overrides if o.startswith("sweep=") and o != "sweep=null"):
+        raise InputError(f"{chosen} varies the settings of several runs: add -m")
     if not command.scaled:
         config = finish(command, compose(command.name, quoted), overrides)
         _check(command, config)
@@ -212,8 +230,11 @@ def _done_already(config: Config, folder: Path) -> run_status.RunStatus | None:
     status, stored = run_status.status_now(folder), run_folder.stored_config(folder)
     if status is None or stored is None or status.state is not run_status.State.FINISHED:
         return None
-    stored["run"]["resume_from"] = None
-    return status if stored == config | {"run": config["run"] | {"resume_from": None}} else None
+    same = ["overrides", "resume_from"]  # told in another order; what it continued from
+    before, now = (
+        {**c, "run": {k: v for k, v in c["run"].items() if k not in same}} for c in (stored, config)
+    )
+    return status if before == now else None
 
 
 def _continue_or_begin(config: Config) -> None:
@@ -286,25 +307,48 @@ def _through_hydra(command: Command, flags: list[str], argv: list[str]) -> None:
     """Hydra's own command line, for `-m` and for looking at the configuration (`--cfg job`, `--info`)."""
     multirun = bool({"-m", "--multirun"} & set(flags))
     arguments = quote_overrides(argv, multirun=multirun)
-    if multirun:
-        overrides = [a for a in arguments if not a.startswith("-")]
-        asked = asked_for(overrides) if command.scaled else ""
-        first = first_of_sweep(
-            command.name, overrides if asked is not None else with_scale(overrides, "laptop")
-        )
-        composed = compose(command.name, first)
-        told = [a for a in argv if not a.startswith("-")]
-        config = finish(command, composed, told)
-        _check(command, config)
-        if asked is None:
-            chosen = choose(config, launcher=composed.launcher, stored=None)
-            _announce(chosen)
-            arguments = [*flags, *with_scale(overrides, chosen.name)]
-        if not any(a.startswith("hydra.sweep.dir=") for a in arguments):
-            folder = Path(config["run"]["dir"])
-            if not any(o.lstrip("+").startswith("run.id=") for o in told):
-                folder = folder.with_name(f"sweep-{run_folder.overrides_hash(sorted(told))}")
-            arguments.append(f"hydra.sweep.dir={quote(str(folder))}")
+    if not multirun:
+        _hydra(command, arguments)
+        return
+    arguments, folder, sweeper = _sweep(command, flags, argv, arguments)
+    with alone(folder):
+        try:
+            _hydra(command, [*arguments, *study.continued(folder, sweeper)])
+        except ValueError as error:
+            if (reason := study.fruitless(folder, error)) is None:
+                raise
+            raise InputError(reason) from error
+        finally:
+            print(summary_line(folder), flush=True)
+
+
+def _sweep(
+    command: Command, flags: list[str], argv: list[str], arguments: list[str]
+) -> tuple[list[str], Path, Config]:
+    """Arguments of a multirun, its scale and its folder among them; that folder; the node of its sweeper."""
+    overrides = [a for a in arguments if not a.startswith("-")]
+    asked = asked_for(overrides) if command.scaled else ""
+    first = first_of_sweep(command.name, overrides if asked is not None else with_scale(overrides, "laptop"))
+    composed = compose(command.name, first)
+    told = [a for a in argv if not a.startswith("-")]
+    config = finish(command, composed, told)
+    _check(command, config)
+    if asked is None:
+        chosen = choose(config, launcher=composed.launcher, stored=None)
+        _announce(chosen)
+        arguments = [*flags, *with_scale(overrides, chosen.name)]
+    given = [a for a in argv if a.startswith("hydra.sweep.dir=")]
+    if given:
+        folder = Path(given[-1].partition("=")[2])
+    else:
+        folder = Path(config["run"]["dir"])
+        if not any(o.lstrip("+").startswith("run.id=") for o in told):
+            folder = folder.with_name(sweep_name(told))
+        arguments.append(f"hydra.sweep.dir={quote(str(folder))}")
+    return arguments, folder, composed.sweeper
+
+
+def _hydra(command: Command, arguments: list[str]) -> None:
     with _hydra_argv([sys.argv[0], *arguments]):
         hydra.main(config_path=os.fspath(conf_dir()), config_name=command.name, version_base="1.3")(
             Job(command)

@@ -13,7 +13,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -37,6 +37,7 @@ class Composed:
     choices: dict[str, Any]
     overrides: list[str] = field(default_factory=list)
     launcher: str = "basic"
+    sweeper: dict[str, Any] = field(default_factory=dict)  # its node, interpolations left as they stand
 
 
 def compose(name: str, overrides: list[str]) -> Composed:
@@ -55,9 +56,10 @@ def compose(name: str, overrides: list[str]) -> Composed:
     chosen = cast("dict[str, Any]", OmegaConf.to_container(hydra.runtime.choices))
     choices = {group: option for group, option in chosen.items() if not group.startswith("hydra/")}
     launcher = hydra.runtime.choices.get("hydra/launcher", "basic")
+    sweeper = cast("dict[str, Any]", OmegaConf.to_container(hydra.sweeper, resolve=False))
     with open_dict(config):
         del config["hydra"]
-    return Composed(config, choices, list(overrides), launcher)
+    return Composed(config, choices, list(overrides), launcher, sweeper)
 
 
 def to_plain(config: DictConfig) -> dict[str, Any]:
@@ -236,9 +238,16 @@ def first_of_sweep(name: str, overrides: list[str]) -> list[str]:
             line := _wrong_option(override.key_or_group, override, known[override.key_or_group])
         ):
             raise InputError(line)
-        if (value := next(iter(override.sweep_string_iterator()), None)) is not None:
+        if (value := _first(override)) is not None:
             first.append(f"{override.get_key_element()}={value}")
     return first
+
+
+def _first(override: Override) -> Any:
+    """The first value of a sweep; of an interval its start."""
+    if isinstance(interval := override.value(), IntervalSweep):
+        return interval.start
+    return next(iter(override.sweep_string_iterator()), None)
 
 
 def group_node(group: str, option: str) -> dict[str, Any]:
