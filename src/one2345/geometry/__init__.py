@@ -27,6 +27,7 @@ from .mesh import Mesh, affine, normalise_transform
 from .plans import PlannedView, RingRule, ViewPlan, load_plan
 from .projection import hold_in_frame, in_frame, project, sample_views
 from .rays import Rays, camera_rays, pixel_centres, pixel_rays, z_per_t
+from .similarity import Similarity
 from .visual_hull import cone_distances, hull_occupancy, hull_sdf, mask_distance
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "PlannedView",
     "Rays",
     "RingRule",
+    "Similarity",
     "ViewPlan",
     "affine",
     "c2w_from_colmap",

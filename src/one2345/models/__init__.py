@@ -4,6 +4,7 @@ from .blend_net import BlendNet
 from .feature_net import FeatureNet
 from .reconstructor import ReconstructedField, Reconstructor
 from .sdf_net import SdfNet
+from .sparseneus import SparseNeus
 from .volume_lookup import FeatureVolume
 from .volume_net import VolumeNet
 
@@ -14,5 +15,6 @@ __all__ = [
     "ReconstructedField",
     "Reconstructor",
     "SdfNet",
+    "SparseNeus",
     "VolumeNet",
 ]

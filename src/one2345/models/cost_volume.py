@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ def lift(features: Tensor, points_world: Tensor, cameras: Cameras) -> tuple[Tens
     """
     grid, seen = sampling_grid(points_world, cameras)
     count = seen.sum(0)
-    total, squares = _SumOfSamples.apply(features, grid, seen)
+    # Beyond the outermost pixel centres the border value holds.
+    total, squares = sum_of_samples(features, grid, seen, Sampling())
     divisor = count.clamp_min(1).to(total)
     mean = total / divisor
     variance = (squares / divisor - mean.square()).clamp_min(0)
@@ -37,44 +39,76 @@ def sampling_grid(points_world: Tensor, cameras: Cameras) -> tuple[Tensor, Tenso
     return torch.where(seen[..., None], grid, torch.full_like(grid, -4.0)), seen
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How `grid_sample` reads a map: its padding mode and whether +-1 are the centres of the outermost pixels."""
+
+    padding: Literal["zeros", "border"] = "border"
+    align_corners: bool = False
+
+    def read(self, maps: Tensor, grid: Tensor) -> Tensor:
+        """Bilinear samples (c, p) of maps (c, h, w) at grid (p, 2)."""
+        sampled = torch.nn.functional.grid_sample(
+            maps[None],
+            grid[None, None],
+            mode="bilinear",
+            padding_mode=self.padding,
+            align_corners=self.align_corners,
+        )
+        return sampled[0, :, 0]
+
+    def gradient(self, upstream: Tensor, maps: Tensor, grid: Tensor) -> Tensor:
+        """Gradient (c, h, w) of `read` with respect to the maps, from that of its samples (c, p)."""
+        return torch.ops.aten.grid_sampler_2d_backward(
+            upstream[None, :, None],
+            maps[None],
+            grid[None, None],
+            0,
+            0 if self.padding == "zeros" else 1,
+            self.align_corners,
+            [True, False],
+        )[0][0]
+
+
+def sum_of_samples(
+    features: Tensor, grid: Tensor, seen: Tensor | None, sampling: Sampling
+) -> tuple[Tensor, Tensor]:
+    """Sum and sum of squares (c, p) over the views of samples of features (v, c, h, w) at grid (v, p, 2).
+
+    seen: (v, p) bool, the samples that count; None: all. Only one view's samples exist at a time, forward and backward.
+    """
+    return _SumOfSamples.apply(features, grid, seen, sampling)
+
+
 class _SumOfSamples(torch.autograd.Function):
-    """Sum and sum of squares over views of bilinear samples; the backward pass samples again."""
+    """The backward pass samples again."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, grid: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, features: Tensor, grid: Tensor, seen: Tensor | None, sampling: Sampling
+    ) -> tuple[Tensor, Tensor]:
         total = features.new_zeros(features.shape[1], grid.shape[1])
         squares = torch.zeros_like(total)
         for view in range(len(features)):
-            sample = _sample(features[view], grid[view]) * seen[view]
+            sample = sampling.read(features[view], grid[view])
+            if seen is not None:
+                sample *= seen[view]
             total += sample
             squares.addcmul_(sample, sample)
         ctx.save_for_backward(features, grid, seen)
+        ctx.sampling = sampling
         return total, squares
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         features, grid, seen = ctx.saved_tensors
         grad_total, grad_squares = gradients
         result = torch.empty_like(features)
         for view in range(len(features)):
-            sample = _sample(features[view], grid[view])
-            upstream = torch.addcmul(grad_total, sample, grad_squares, value=2) * seen[view]
-            result[view], _ = torch.ops.aten.grid_sampler_2d_backward(
-                upstream[None, :, None],
-                features[view : view + 1],
-                grid[view][None, None],
-                0,
-                1,
-                False,
-                [True, False],
-            )
-        return result, None, None
-
-
-def _sample(maps: Tensor, grid: Tensor) -> Tensor:
-    """Bilinear samples (c, p) of maps (c, h, w); beyond the outermost pixel centres the border value holds."""
-    sampled = torch.nn.functional.grid_sample(
-        maps[None], grid[None, None], mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return sampled[0, :, 0]
+            sample = ctx.sampling.read(features[view], grid[view])
+            upstream = torch.addcmul(grad_total, sample, grad_squares, value=2)
+            if seen is not None:
+                upstream *= seen[view]
+            result[view] = ctx.sampling.gradient(upstream, features[view], grid[view])
+        return result, None, None, None

@@ -6,16 +6,20 @@ from typing import Any, Literal
 
 from torch import nn
 
-Norm = Literal["group", "none"]
+from .norms import BatchNorm
+
+Norm = Literal["group", "batch", "none"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Normalisation over one sample only, so that a result never depends on what else is in the batch."""
+    """ "group" normalises over one sample only, so that a result never depends on what else is in the batch."""
     if norm == "group":
         return nn.GroupNorm(max(1, channels // 8), channels)
+    if norm == "batch":
+        return BatchNorm(channels)
     if norm == "none":
         return nn.Identity()
-    raise ValueError(f"norm must be 'group' or 'none', not {norm!r}")
+    raise ValueError(f"norm must be 'group', 'batch' or 'none', not {norm!r}")
 
 
 def conv2d_unit(inputs: int, outputs: int, *, norm: Norm, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -24,6 +24,8 @@ class SdfNet(nn.Module):
     Without `prior` (activation=softplus only) the initialisation is geometric: a sphere of `radius` box half
     edges (Atzmon and Lipman, arXiv 1911.10414; the variant of NeuS, arXiv 2106.10689).
     The latent enters again at every layer but the first, as in SparseNeuS (arXiv 2206.05737).
+    outputs: of the last layer; the first is the distance, the others are for `features`. weight_norm: weights are
+    trained as direction and length per output (Salimans and Kingma, arXiv 1602.07868).
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class SdfNet(nn.Module):
         activation: Activation = "silu",
         prior: bool = True,
         radius: float = 0.5,
+        outputs: int = 1,
+        weight_norm: bool = False,
     ) -> None:
         super().__init__()
         if not prior and activation != "softplus":
@@ -46,12 +50,15 @@ class SdfNet(nn.Module):
         self.activation: Activation = activation
         self.layer0 = nn.Linear(3 + 6 * octaves, hidden)
         self.layer1 = nn.Linear(hidden + latent_channels, hidden)
-        self.layer2 = nn.Linear(hidden + latent_channels, 1)
+        self.layer2 = nn.Linear(hidden + latent_channels, outputs)
         if prior:
             nn.init.zeros_(self.layer2.weight)
             nn.init.zeros_(self.layer2.bias)
         else:
             self._geometric_init(hidden, radius)
+        if weight_norm:
+            for layer in (self.layer0, self.layer1, self.layer2):
+                nn.utils.parametrizations.weight_norm(layer)
 
     def _geometric_init(self, hidden: int, radius: float) -> None:
         for layer in (self.layer0, self.layer1):
@@ -65,10 +72,21 @@ class SdfNet(nn.Module):
 
     def forward(self, points_world: Tensor, volume: FeatureVolume) -> Tensor:
         """points (b, p, 3) -> signed distance (b, p), world units, negative inside."""
+        latent, h, last = self._hidden(points_world, volume)
+        value = _join(last[:1], self.layer2.bias[:1], h, latent)[..., 0]
+        return self._output(value, latent, volume)
+
+    def features(self, points_world: Tensor, volume: FeatureVolume) -> Tensor:
+        """The other outputs (b, p, outputs - 1) of the last layer at points (b, p, 3)."""
+        latent, h, last = self._hidden(points_world, volume)
+        return _join(last[1:], self.layer2.bias[1:], h, latent)
+
+    def _hidden(self, points_world: Tensor, volume: FeatureVolume) -> tuple[Tensor, Tensor, Tensor]:
+        """Latent, last hidden values, and the last layer's weight."""
         latent = volume.lookup(points_world)
         h = self._activate(self.layer0(self._encode(volume.box.to_unit(points_world))))[0]
-        h = self._activate(_join(self.layer1, h, latent))[0]
-        return self._output(_join(self.layer2, h, latent)[..., 0], latent, volume)
+        h = self._activate(_join(self.layer1.weight, self.layer1.bias, h, latent))[0]
+        return latent, h, self.layer2.weight
 
     def sdf_and_gradient(self, points_world: Tensor, volume: FeatureVolume) -> tuple[Tensor, Tensor]:
         """Signed distance (b, p) and its world gradient (b, p, 3) by one explicit reverse pass.
@@ -81,21 +99,23 @@ class SdfNet(nn.Module):
         latent = (weights[..., None, :] @ corners)[..., 0, :]
         unit = volume.box.to_unit(points_world)
         encoding = self._encode(unit)
-        h0, d0 = self._activate(self.layer0(encoding))
-        h1, d1 = self._activate(_join(self.layer1, h0, latent))
-        sdf = self._output(_join(self.layer2, h1, latent)[..., 0], latent, volume)
+        # Taken once: with weight_norm each access works them out again.
+        first, second, last = self.layer0.weight, self.layer1.weight, self.layer2.weight[:1]
+        h0, d0 = self._activate(F.linear(encoding, first, self.layer0.bias))
+        h1, d1 = self._activate(_join(second, self.layer1.bias, h0, latent))
+        sdf = self._output(_join(last, self.layer2.bias[:1], h1, latent)[..., 0], latent, volume)
 
         scale = volume.box.half_edge
         hidden = h0.shape[-1]
-        to_pre1 = d1 * (self.layer2.weight[0, :hidden] * scale)
-        to_pre0 = d0 * (to_pre1 @ self.layer1.weight[:, :hidden])
-        to_latent = to_pre1 @ self.layer1.weight[:, hidden:] + self.layer2.weight[0, hidden:] * scale
+        to_pre1 = d1 * (last[0, :hidden] * scale)
+        to_pre0 = d0 * (to_pre1 @ second[:, :hidden])
+        to_latent = to_pre1 @ second[:, hidden:] + last[0, hidden:] * scale
         if self.prior:
-            last = torch.zeros_like(to_latent)
-            last[..., -1] = 1
-            to_latent = to_latent + last
+            of_prior = torch.zeros_like(to_latent)
+            of_prior[..., -1] = 1
+            to_latent = to_latent + of_prior
         through_volume = ((corners @ to_latent[..., None])[..., 0][..., None, :] @ slopes)[..., 0, :]
-        through_position = self._encode_reverse(unit, to_pre0 @ self.layer0.weight) / scale
+        through_position = self._encode_reverse(unit, to_pre0 @ first) / scale
         rotation = volume.box.pose[:3, :3].to(unit)
         return sdf, through_volume + through_position @ rotation.mT
 
@@ -126,7 +146,7 @@ class SdfNet(nn.Module):
         return value, gate + value * (1 - gate)
 
 
-def _join(layer: nn.Linear, h: Tensor, latent: Tensor) -> Tensor:
-    """layer([h, latent]) without the concatenation."""
+def _join(weight: Tensor, bias: Tensor, h: Tensor, latent: Tensor) -> Tensor:
+    """A linear layer of [h, latent] without the concatenation."""
     width = h.shape[-1]
-    return F.linear(h, layer.weight[:, :width], layer.bias) + F.linear(latent, layer.weight[:, width:])
+    return F.linear(h, weight[:, :width], bias) + F.linear(latent, weight[:, width:])

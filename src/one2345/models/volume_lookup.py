@@ -16,11 +16,13 @@ _CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
 class FeatureVolume:
     """values: (b, n, n, n, c) at the nodes of `box`, the same box for every element of the batch.
 
-    Outside the outermost nodes the border value holds and the derivative across the border is zero.
+    Outside the outermost nodes the border value holds and the derivative across the border is zero. strict: only
+    up to one voxel beyond the last nodes, and not at the first ones or before: there the value is zero.
     """
 
     values: Tensor
     box: Box
+    strict: bool = False
 
     def lookup(self, points_world: Tensor) -> Tensor:
         """Values (b, p, c) at points (b, p, 3)."""
@@ -46,6 +48,7 @@ class FeatureVolume:
         n = self.box.resolution
         position = self.box.to_index(points_world)
         inside = (position >= 0) & (position <= n - 1)
+        holds = ((position > 0) & (position < n)).all(-1) if self.strict else None
         position = position.clamp(0, n - 1)
         base = position.floor().clamp_max(n - 2)
         high = position - base
@@ -73,4 +76,6 @@ class FeatureVolume:
         )
         rotation = self.box.pose[:3, :3].to(points_world)
         slopes = (slopes * inside[..., None, :]) @ rotation.mT / self.box.voxel_size
+        if holds is not None:
+            weights, slopes = weights * holds[..., None], slopes * holds[..., None, None]
         return rows, weights, slopes

@@ -10,7 +10,7 @@ from torch import Tensor
 from one2345.errors import InputError
 
 from .colours import composite
-from .field import Field
+from .field import OUTSIDE, BoundedField, Field
 from .neus import neus_alpha, weights_from_alpha
 from .samplers import hierarchical, stratified
 
@@ -60,7 +60,7 @@ class RayRender:
     rgb: (b, r, 3) over the background. t: (b, r) sum of weight times distance along the ray, 0 if empty.
     weights_sum: (b, r) opacity. normal: (b, r, 3) sum of weight times unit gradient.
     Per sample (b, r, s): sdf, gradient (..., 3), weights, points (..., 3), `active`: coloured.
-    hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
+    inside: (b, r, s) the field holds there. hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
     valid: (b, r) hit, and its colour comes from points that enough source views see.
     """
 
@@ -73,6 +73,7 @@ class RayRender:
     weights: Tensor
     points: Tensor
     active: Tensor
+    inside: Tensor
     hit: Tensor
     valid: Tensor
 
@@ -103,26 +104,44 @@ def render_rays(
     def points_at(t: Tensor) -> Tensor:
         return origins[..., None, :] + t[..., None] * directions[..., None, :]
 
+    bounded = field if isinstance(field, BoundedField) else None
+
+    def flat(t: Tensor) -> Tensor:
+        return points_at(t).flatten(1, 2)
+
+    def inside_at(t: Tensor) -> Tensor:
+        assert bounded is not None
+        return bounded.inside(flat(t)).reshape(t.shape)
+
     with torch.no_grad():
         t = hierarchical(
-            lambda t: field.sdf(points_at(t).flatten(1, 2)).reshape(t.shape),
+            lambda t: field.sdf(flat(t)).reshape(t.shape),
             stratified(near, far, settings.coarse, noise),
             fine=settings.fine,
             inv_s=settings.sharpness,
+            inside=None if bounded is None else inside_at,
+            free_coarse=bounded is not None and bounded.rules.free_coarse,
         )
         # The last section has no next sample to end at; it is as long as a coarse step.
         deltas = torch.cat([t[..., 1:] - t[..., :-1], ((far - near) / settings.coarse)[..., None]], -1)
         middles = t + 0.5 * deltas
         points = points_at(middles)
+        inside = hit[..., None].expand_as(middles)
+        if bounded is not None:
+            inside = inside & inside_at(middles)
 
     sdf, gradient = field.sdf_and_gradient(points.flatten(1, 2))
     sdf, gradient = sdf.reshape(middles.shape), gradient.reshape(points.shape)
+    if bounded is not None:
+        sdf = sdf.masked_fill(~inside, OUTSIDE)
+        gradient = gradient * inside[..., None]
     cosine = (gradient * directions[..., None, :]).sum(-1)
-    alpha = neus_alpha(sdf, cosine, deltas, inv_s, anneal) * hit[..., None]
+    alpha = neus_alpha(sdf, cosine, deltas, inv_s, anneal) * inside
     weights = weights_from_alpha(alpha)
     colours = composite(
         field, points, -directions, weights, settings.colour_eps, settings.min_views, background
     )
+    seen = None if bounded is None else bounded.rays_seen(points)
     unit = torch.nn.functional.normalize(gradient, dim=-1, eps=1e-6)
     return RayRender(
         rgb=colours.rgb,
@@ -134,6 +153,7 @@ def render_rays(
         weights=weights,
         points=points,
         active=colours.active,
+        inside=inside,
         hit=hit,
-        valid=hit & colours.seen,
+        valid=hit & (colours.seen if seen is None else seen),
     )

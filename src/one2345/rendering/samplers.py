@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .field import OUTSIDE
 from .neus import ALPHA_EPS, weights_from_alpha
 
 STEEPEST_SLOPE = -10.0
@@ -48,10 +49,11 @@ def importance(edges: Tensor, weights: Tensor, count: int) -> Tensor:
     return start + fraction.clamp(0.0, 1.0) * (end - start)
 
 
-def importance_weights(t: Tensor, sdf: Tensor, inv_s: float) -> Tensor:
+def importance_weights(t: Tensor, sdf: Tensor, inv_s: float, inside: Tensor | None = None) -> Tensor:
     """NeuS weights (..., n - 1) between distances t (..., n) with known sdf (..., n), at a fixed sharpness.
 
     A section takes the steeper fall of itself and the one before it, so that thin walls aren't missed.
+    inside: (..., n) bool, where the field holds; a section both of whose ends don't lie there has no weight.
     """
     length = t[..., 1:] - t[..., :-1]
     slope = (sdf[..., 1:] - sdf[..., :-1]) / (length + 1e-5)
@@ -60,23 +62,41 @@ def importance_weights(t: Tensor, sdf: Tensor, inv_s: float) -> Tensor:
     middle = 0.5 * (sdf[..., 1:] + sdf[..., :-1])
     half_drop = 0.5 * slope * length
     entry, exit_ = torch.sigmoid((middle - half_drop) * inv_s), torch.sigmoid((middle + half_drop) * inv_s)
-    return weights_from_alpha(((entry - exit_ + ALPHA_EPS) / (entry + ALPHA_EPS)).clamp(0.0, 1.0))
+    alpha = ((entry - exit_ + ALPHA_EPS) / (entry + ALPHA_EPS)).clamp(0.0, 1.0)
+    return weights_from_alpha(alpha if inside is None else alpha * (inside[..., 1:] & inside[..., :-1]))
 
 
 @torch.no_grad()
-def hierarchical(sdf: Callable[[Tensor], Tensor], t: Tensor, *, fine: int, inv_s: Sequence[float]) -> Tensor:
+def hierarchical(
+    sdf: Callable[[Tensor], Tensor],
+    t: Tensor,
+    *,
+    fine: int,
+    inv_s: Sequence[float],
+    inside: Callable[[Tensor], Tensor] | None = None,
+    free_coarse: bool = False,
+) -> Tensor:
     """Ascending distances (..., n + fine): the given t (..., n) and len(inv_s) rounds of importance samples.
 
     sdf: signed distance (..., m) at distances (..., m). inv_s: the fixed sharpness of each round;
-    every round adds fine / len(inv_s) samples.
+    every round adds fine / len(inv_s) samples. inside: whether the field holds (..., m); elsewhere its distance is
+    `OUTSIDE`, at the given t only unless free_coarse.
     """
     if not inv_s or fine == 0:
         return t
     count = fine // len(inv_s)
-    value = sdf(t)
+    value, held = sdf(t), None if inside is None else inside(t)
+    if held is not None and not free_coarse:
+        value = value.masked_fill(~held, OUTSIDE)
     for i, sharpness in enumerate(inv_s):
-        new = importance(t, importance_weights(t, value, sharpness), count)
+        new = importance(t, importance_weights(t, value, sharpness, held), count)
         t, order = torch.cat([t, new], -1).sort(-1)
-        if i + 1 < len(inv_s):
-            value = torch.cat([value, sdf(new)], -1).gather(-1, order)
+        if i + 1 == len(inv_s):
+            break
+        more = sdf(new)
+        if inside is not None and held is not None:
+            there = inside(new)
+            more = more.masked_fill(~there, OUTSIDE)
+            held = torch.cat([held, there], -1).gather(-1, order)
+        value = torch.cat([value, more], -1).gather(-1, order)
     return t

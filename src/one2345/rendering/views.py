@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from one2345.geometry import Box, Cameras, Rays, camera_rays, z_per_t
 
-from .field import Field
+from .field import Field, ray_interval
+from .placed import PlacedField
 from .render import RenderSettings, render_rays
 
 
@@ -40,12 +42,17 @@ def render_views(
 ) -> RenderedViews:
     """Render cameras (v) of a field of one object, or cameras (b, v) of a field of b objects.
 
-    Rays are cut to the box; pixels whose rays miss it are background. chunk: rays per object and pass.
+    Rays are cut to the box (a field may have limits of its own); pixels whose rays miss it are background.
+    inv_s: in the units of the field, a `PlacedField`'s own. chunk: rays per object and pass.
     """
+    if isinstance(field, PlacedField):
+        return _placed_views(
+            field, cameras, inv_s=inv_s, settings=settings, chunk=chunk, background=background
+        )
     rays = camera_rays(cameras)
     objects = cameras.shape[0] if len(cameras.shape) == 2 else 1
     origins, directions = rays.origins.reshape(objects, -1, 3), rays.directions.reshape(objects, -1, 3)
-    near, far, hit = box.ray_interval(Rays(origins=origins, directions=directions))
+    near, far, hit = ray_interval(field, box, Rays(origins=origins, directions=directions))
     count = near.shape[1]
     rgb = origins.new_full((objects, count, 3), background)
     normal = origins.new_zeros(objects, count, 3)
@@ -76,3 +83,17 @@ def render_views(
         normal=normal.reshape(*shape, 3).movedim(-1, -3).contiguous(),
         mask=mask.reshape(shape),
     )
+
+
+def _placed_views(field: PlacedField, cameras: Cameras, **options: Any) -> RenderedViews:
+    """Rendered in the field's own frames, given in the world's."""
+    frame = field.frame
+    batched = cameras if len(cameras.shape) == 2 else Cameras.stack([cameras])
+    seen = render_views(field.local, frame.cameras_to_local(batched), field.local.box, **options)
+    normal = frame.directions_to_world(seen.normal.movedim(-3, -1)).movedim(-1, -3)
+    world = RenderedViews(
+        rgb=seen.rgb, depth=frame.lengths_to_world(seen.depth), normal=normal.contiguous(), mask=seen.mask
+    )
+    if batched is cameras:
+        return world
+    return RenderedViews(rgb=world.rgb[0], depth=world.depth[0], normal=world.normal[0], mask=world.mask[0])

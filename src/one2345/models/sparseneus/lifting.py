@@ -1,0 +1,70 @@
+"""Where the published network looks in its source views, and what it makes of what it finds there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from one2345.geometry import Cameras, in_frame
+
+from ..cost_volume import Sampling, sum_of_samples
+from .quirks import Quirks
+
+
+def view_positions(
+    points: Tensor, cameras: Cameras, quirks: Quirks, *, nearest: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Positions (v, p, 2) of points (p, 3) for `grid_sample`, and whether the views see them (v, p).
+
+    In the cube frame, as the cameras (v). nearest: depths below it are raised to it, as colours want; None: only those
+    between 0 and 1e-6 are, so that what lies behind the camera is projected through it. A point that is not seen has
+    some position of no meaning.
+    """
+    height, width = cameras.size
+    grid = points.new_empty(len(cameras), len(points), 2)
+    seen = torch.empty(grid.shape[:2], dtype=torch.bool, device=points.device)
+    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points)
+    for view, matrix in enumerate(matrices):  # one at a time: the intermediate results are larger than these
+        image = points @ matrix[:, :3].T + matrix[:, 3]
+        depth = image[:, 2]
+        if nearest is None:
+            divisor = torch.where((depth >= 0) & (depth < 1e-6), torch.full_like(depth, 1e-6), depth)
+        else:
+            divisor = depth.clamp_min(nearest)
+        pixels = image[:, :2] / divisor[:, None]
+        if quirks.integer_pixels:
+            grid[view] = pixels * pixels.new_tensor([2 / (width - 1), 2 / (height - 1)]) - 1
+            reach = grid[view].abs().amax(-1)
+            # Colours exclude the outermost pixel centres themselves, the cost volume includes them.
+            seen[view] = (reach <= 1) & (depth > 0) if nearest is None else reach < 1
+        else:
+            grid[view] = pixels * pixels.new_tensor([2 / width, 2 / height]) - 1
+            seen[view] = in_frame(pixels, depth, cameras.size)
+    return grid, seen
+
+
+def lift(features: Tensor, points: Tensor, cameras: Cameras, quirks: Quirks) -> tuple[Tensor, Tensor]:
+    """Cost volume rows (2 c, p), variance before mean over the views, and the number of views that see a point (p).
+
+    features: (v, c, h, w). points: (p, 3) and cameras (v) in the cube frame. Points seen by a single view, of several,
+    or by none get zeros: there is nothing to compare.
+    """
+    with torch.no_grad():
+        grid, seen = view_positions(points, cameras, quirks)
+        count = seen.sum(0)
+        active = (count > min(1, len(cameras) - 1)).nonzero()[:, 0]
+        grid = grid.index_select(1, active)
+        seen = None if quirks.leaking_views else seen.index_select(1, active)
+    sampling = Sampling(
+        padding="zeros" if quirks.leaking_views else "border", align_corners=quirks.integer_pixels
+    )
+    total, squares = sum_of_samples(features, grid, seen, sampling)
+    divisor = count.index_select(0, active).to(total)
+    if quirks.signed_variance:
+        divisor = divisor + 1e-5
+    mean = total / divisor
+    variance = squares / divisor - mean.square()
+    if not quirks.signed_variance:
+        variance = variance.clamp_min(0)
+    rows = torch.cat([variance, mean])
+    return rows.new_zeros(len(rows), len(points)).index_copy(1, active, rows), count
