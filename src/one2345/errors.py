@@ -15,3 +15,10 @@ class EmptySurfaceError(One2345Error):
 
 class CheckpointError(One2345Error):
     """Weights that are missing, damaged or belong to another model."""
+
+
+class Stopped(BaseException):
+    """Not an error: the run was asked to stop and has done so. The same command goes on from its last checkpoint.
+
+    Like KeyboardInterrupt it is no Exception, so that nothing takes it for a failure on its way up.
+    """

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from one2345.cli.compose import one_line
+from one2345.cli.exit_codes import CRASH, DONE, INPUT, RESUMABLE
 from one2345.cli.run_folder import STATUS
 from one2345.errors import InputError, One2345Error
 from one2345.files import write_atomic
@@ -154,15 +155,17 @@ def _classify(error: BaseException) -> tuple[State, str | None, int]:
         return State.INTERRUPTED, "stopped by the keyboard", 130
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if code == 0:
-            return State.FINISHED, None, 0
+        if code == DONE:
+            return State.FINISHED, None, code
+        if code == RESUMABLE:
+            return State.PREEMPTED, "stopped on request, its checkpoint is saved", code
         if code > 128:
             return State.INTERRUPTED, f"ended by signal {code - 128}", code
         return State.FAILED, f"exit status {code}", code
     text = one_line(error)
     if isinstance(error, One2345Error):
-        return State.FAILED, text, 2
-    return State.FAILED, f"{type(error).__name__}: {text}"[:1000], 1
+        return State.FAILED, text, INPUT
+    return State.FAILED, f"{type(error).__name__}: {text}"[:1000], CRASH
 
 
 def _say_why(folder: Path, error: BaseException, rank: int) -> None:

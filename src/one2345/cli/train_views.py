@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from one2345.build import build
+from one2345.cli.slurm import trainer_plugins
 from one2345.cli.summary import quiet_lightning, summary_box
 
 
@@ -29,6 +30,7 @@ def train_views(config: Mapping[str, Any]) -> tuple[Path, dict[str, float]]:
         logger=[_built(node) for node in (config.get("logger") or {}).values() if node],
         callbacks=[_built(node) for node in (config.get("callbacks") or {}).values() if node],
         default_root_dir=folder,
+        plugins=trainer_plugins(config["trainer"]),
     )
     trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
     scores = {}

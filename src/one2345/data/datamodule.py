@@ -17,7 +17,7 @@ from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
 from .ledger import failures
-from .loader import TrainLoader, end_without_teardown
+from .loader import PlainLoader, TrainLoader, end_without_teardown
 from .object_list import ObjectList, load_object_list
 from .prepare import STAGE, PrepareSummary, dataset_description, prepare_objects
 from .recipe import Recipe, recipe_hash
@@ -230,7 +230,7 @@ class ReconstructionDataModule(L.LightningDataModule):
                 pin_memory=pinned,
             )
         workers = min(self.num_workers, len(sampler))
-        return DataLoader(
+        return PlainLoader(
             data,
             batch_size=size,
             sampler=sampler,

@@ -11,6 +11,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from one2345.errors import InputError
+from one2345.signals import deaf_children, obey_parent
 
 from .damage import NotedCollate, StandIns, Tally
 from .sampler import ObjectSampler
@@ -22,6 +23,7 @@ def end_without_teardown(_: int = 0) -> None:
     Left to tear itself down, it aborts now and then in the threads of a native library, and the abort of a loading
     process fails the whole run.
     """
+    obey_parent()
     Finalize(None, _end, exitpriority=-100)
 
 
@@ -31,7 +33,15 @@ def _end() -> None:
     os._exit(0)
 
 
-class TrainLoader(DataLoader[Any]):
+class PlainLoader(DataLoader[Any]):
+    """A DataLoader whose loading processes leave requests to stop to the one that has started them."""
+
+    def __iter__(self) -> Any:
+        with deaf_children():
+            return super().__iter__()
+
+
+class TrainLoader(PlainLoader):
     """Batches of `data` in the order of `sampler`.
 
     state_dict, load_state_dict (which Lightning keeps in its checkpoints): the first batch that was not handed out yet

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from one2345.errors import InputError
+from one2345.signals import deaf_children
 
 T = TypeVar("T")
 
@@ -105,7 +106,8 @@ class _Worker:
             self._process = context.Process(
                 target=_work, args=(self._task, theirs, os.getpid()), daemon=False
             )
-            self._process.start()
+            with deaf_children():
+                self._process.start()
             theirs.close()
         self.id, self._begun = id, None
         with suppress(OSError):  # it is dead, which `look` tells
