@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from .build import build
+from .checkpoint_folder import BEST, newest
 from .errors import CheckpointError, InputError
 from .files import write_atomic
 from .models import Reconstructor
@@ -78,12 +79,12 @@ def find_checkpoint(path: str | Path) -> Path:
         file = Path(path).expanduser()
         if file.is_dir():
             folder = file / "checkpoints" if (file / "checkpoints").is_dir() else file
-            found = [folder / name for name in ("best.ckpt", "last.ckpt") if (folder / name).is_file()]
-            if not found:
+            found = folder / BEST if (folder / BEST).is_file() else newest(folder)
+            if found is None:
                 raise CheckpointError(
-                    f"{file}: no best.ckpt or last.ckpt in this folder or in its checkpoints/"
+                    f"{file}: no {BEST} or step-*.ckpt in this folder or in its checkpoints/"
                 )
-            file = found[0]
+            file = found
     if not file.is_file():
         raise CheckpointError(
             f"{file}: no such checkpoint; give a .ckpt, a .safetensors, a run folder or 'pretrained'"

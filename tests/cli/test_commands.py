@@ -59,7 +59,12 @@ def test_train_continue_evaluate(prepared, tmp_path):
     assert "scale.steps: 2 -> 4" in output
     assert steps(folder)[0] == 0
     assert steps(folder)[-1] >= 3
-    for file in ("config.json", "checkpoints/last.ckpt", "evaluation/report.html", "evaluation/results.json"):
+    for file in (
+        "config.json",
+        "checkpoints/step-00000004.ckpt",
+        "evaluation/report.html",
+        "evaluation/results.json",
+    ):
         assert (folder / file).is_file(), file
     assert list((folder / "evaluation" / "meshes" / "network").glob("*.glb"))
     assert list((folder / "previews").glob("*.png"))

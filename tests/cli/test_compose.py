@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch):
         (["data=folder"], ["data.root"]),
         (["data=folder", "data.root=/no/such/folder"], ["data.root=/no/such/folder", "no such"]),
         (["inputs=predicted"], ["inputs.root"]),
-        (["resume=must"], ["resume=must", "last.ckpt"]),
+        (["resume=must"], ["resume=must", "checkpoints"]),
         (["resume=atuo"], ["'auto'"]),
         (["foo"], ["'foo'", "key=value"]),
         (["seed=[1"], ["seed=[1"]),

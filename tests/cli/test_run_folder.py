@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from one2345.checkpoint_folder import step_name
 from one2345.checkpoints import KEY, training_record
 from one2345.cli import app, run_folder
 from one2345.cli.evaluate import COMMAND as EVALUATE
@@ -75,9 +76,7 @@ def test_resume(here):
         run_folder.resume_checkpoint(here, "must")
     with pytest.raises(InputError, match="did you mean 'auto'"):
         run_folder.resume_checkpoint(here, "atuo")
-    last = here / "checkpoints" / "last.ckpt"
-    last.parent.mkdir()
-    last.touch()
+    last = write_checkpoint(here / "checkpoints" / step_name(3), {})
     for resume in ("auto", "must", str(last)):
         assert run_folder.resume_checkpoint(here, resume) == last
     with pytest.raises(InputError, match="resume=never"):
@@ -101,7 +100,7 @@ def started(monkeypatch):
 def test_a_checkpoint_of_another_model_is_not_continued(here, capsys, started):
     config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
     folder = run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
-    write_checkpoint(folder / "checkpoints" / "last.ckpt", config["model"])
+    write_checkpoint(folder / "checkpoints" / step_name(3), config["model"])
     assert app.execute(COMMAND, ["scale=laptop", "run.id=x", "scale.volume=24"]) == 2
     error = capsys.readouterr().err
     assert "another model" in error
@@ -142,7 +141,7 @@ def test_no_command_replaces_the_config_of_another(here, capsys, started):
     (prepared / "dataset.json").touch()
     config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
     run = run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
-    ckpt = write_checkpoint(run / "checkpoints" / "last.ckpt", config["model"])
+    ckpt = write_checkpoint(run / "checkpoints" / step_name(3), config["model"])
     argv = ["scale=laptop", f"ckpt={ckpt}", "data=folder", f"data.root={prepared}"]
     assert app.execute(EVALUATE, [*argv, f"out={run}"]) == 2
     assert "a run of train" in capsys.readouterr().err

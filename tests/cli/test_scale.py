@@ -7,6 +7,7 @@ import torch
 from tests.training.scenes import TINY, tiny_model
 
 from one2345 import checkpoints
+from one2345.checkpoint_folder import step_name
 from one2345.checkpoints import KEY, save_release, training_record
 from one2345.cli import app, scale
 from one2345.cli.evaluate import COMMAND as EVALUATE
@@ -56,7 +57,7 @@ def test_a_resumed_run_keeps_its_scale(monkeypatch, here, capsys):
     first = app.configure(COMMAND, [])
     folder = here / "experiments" / "runs" / "sdf_base" / "default-s0"
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / "checkpoints" / step_name(3)).touch()
     (folder / "config.json").write_text(json.dumps(first))
     monkeypatch.setattr(scale, "cuda_device", lambda: "Some GPU")
     assert app.configure(COMMAND, [])["scale"]["name"] == "laptop"
@@ -100,11 +101,11 @@ def test_a_checkpoint_beside_a_foreign_config_has_no_scale(beside, monkeypatch, 
 
 def test_a_checkpoint_is_measured_at_the_scale_of_its_run(monkeypatch, here, model):
     monkeypatch.setattr(scale, "cuda_device", lambda: None)
-    file = here / "run" / "checkpoints" / "last.ckpt"
+    file = here / "run" / "checkpoints" / step_name(3)
     file.parent.mkdir(parents=True)
     torch.save({"state_dict": {}, KEY: training_record(model)}, file)
     (here / "run" / "config.json").write_text(json.dumps(app.configure(COMMAND, ["scale=gpu"])))
-    for ckpt in (file, here / "run", file.parent, "run/checkpoints/last.ckpt"):
+    for ckpt in (file, here / "run", file.parent, f"run/checkpoints/{step_name(3)}"):
         assert evaluating(f"ckpt={ckpt}") == "gpu"
 
 

@@ -11,6 +11,7 @@ import torch
 from tests.data.spheres import RECIPE, Balls, tree
 from tests.views.zero123.tiny import make_tiny
 
+from one2345.checkpoint_folder import step_name
 from one2345.cli import app, predict, prepare, train
 from one2345.data import prepare_objects
 from one2345.views.zero123 import SCHEDULE, load_zero123, save_zero123
@@ -48,12 +49,12 @@ def finetune(root: Path, weights: Path, steps: int) -> Path:
 def test_finetuning_goes_on_where_it_stopped_and_leaves_weights(root, weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = finetune(root, weights, 2)
-    stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    stored = torch.load(folder / "checkpoints" / step_name(2), weights_only=True)
     assert (stored["global_step"], stored["average"]["steps"]) == (2, 2)
     capsys.readouterr()
     assert finetune(root, weights, 4) == folder
     assert "continuing" in capsys.readouterr().out
-    stored = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    stored = torch.load(folder / "checkpoints" / step_name(4), weights_only=True)
     assert (stored["global_step"], stored["average"]["steps"]) == (4, 4)
     before, after = load_zero123(weights).model.state_dict(), load_zero123(folder).model.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}

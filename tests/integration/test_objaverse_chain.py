@@ -95,7 +95,7 @@ def test_the_whole_chain(server: ObjaverseServer, tmp_path: Path) -> None:
         "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "evaluate.pictures=false",
     )  # fmt: skip
     folder = tmp_path / "experiments" / "runs" / "sdf_objaverse" / "a"
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert (folder / "checkpoints" / "step-00000050.ckpt").is_file()
 
     # evaluate, on the folder that was prepared
     run(

@@ -16,6 +16,7 @@ from tests.training.scenes import TINY, sphere_batch, tiny_model
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from one2345.checkpoint_folder import step_name
 from one2345.checkpoints import load_reconstructor, save_release
 from one2345.data.batch import SceneBatch
 from one2345.errors import CheckpointError
@@ -24,10 +25,10 @@ from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
 from one2345.training import (
     AdamCosine,
-    LastCheckpoint,
     PreviewPanels,
     ProgressLines,
     ReconstructionModule,
+    RunCheckpoints,
     TermSettings,
     ThroughputMeter,
 )
@@ -118,7 +119,7 @@ class _Scenes(torch.utils.data.Dataset):
 
 def _fit(folder: Path, steps: int, **options: object) -> tuple[pl.Trainer, ReconstructionModule]:
     callbacks = [
-        LastCheckpoint(folder=str(folder / "checkpoints"), every_steps=2),
+        RunCheckpoints(folder=str(folder / "checkpoints"), every_steps=2),
         PreviewPanels(folder=str(folder / "previews"), size=32, resolution=24, views=3),
         ThroughputMeter(window=1),
         ProgressLines(every_seconds=0.0),
@@ -126,7 +127,7 @@ def _fit(folder: Path, steps: int, **options: object) -> tuple[pl.Trainer, Recon
     trainer = pl.Trainer(
         max_steps=steps, accelerator="cpu", logger=CSVLogger(folder, name="", version=""), val_check_interval=2,
         check_val_every_n_epoch=None, num_sanity_val_steps=0, enable_model_summary=False, log_every_n_steps=1,
-        default_root_dir=folder, enable_checkpointing=False, callbacks=callbacks, **options,
+        default_root_dir=folder, callbacks=callbacks, **options,
     )  # fmt: skip
     module = _module()
     loader = DataLoader(_Scenes(), batch_size=None)
@@ -139,10 +140,11 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
 ) -> None:
     _fit(tmp_path, 3)
     folder = tmp_path / "checkpoints"
-    assert [f.name for f in folder.iterdir()] == ["last.ckpt"]
-    assert (
-        torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
-    )  # not only the multiple of 2
+    assert sorted(f.name for f in folder.iterdir()) == [
+        step_name(2),
+        step_name(3),
+    ]  # not only the multiple of 2
+    assert torch.load(folder / step_name(3), weights_only=True)["global_step"] == 3
     (panel,) = (tmp_path / "previews").iterdir()
     picture = np.asarray(Image.open(panel))
     assert panel.name == "step-0000002-sphere-0.png" and picture.std() > 10
@@ -176,7 +178,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     loader = DataLoader([sphere_batch()] * 3, batch_size=None)
     trainer.fit(_module(), loader)
-    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    trainer.save_checkpoint(folder / "checkpoints" / step_name(3))
     return folder
 
 
@@ -193,14 +195,14 @@ def test_checkpoint_and_release_give_the_same_network(trained: Path, tmp_path: P
 def test_bad_checkpoints_are_named(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_reconstructor(tmp_path / "none.ckpt")
-    with pytest.raises(CheckpointError, match=r"best\.ckpt or last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"best\.ckpt or step-"):
         load_reconstructor(tmp_path)
-    whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
+    whole = (trained / "checkpoints" / step_name(3)).read_bytes()
     torn = tmp_path / "torn.ckpt"
     torn.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"torn\.ckpt: damaged"):
         load_reconstructor(torn)
-    content = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    content = torch.load(trained / "checkpoints" / step_name(3), weights_only=True)
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"state_dict": content["state_dict"]}, foreign)
     with pytest.raises(CheckpointError, match="not weights of this project"):

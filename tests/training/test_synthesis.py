@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from one2345.checkpoint_folder import step_name
 from one2345.data import PairBatch
 from one2345.errors import InputError
 from one2345.geometry import orbit, zero123_pose
@@ -18,7 +19,7 @@ from one2345.seeding import torch_rng
 from one2345.training import (
     AdamCosine,
     ConditionDropout,
-    LastCheckpoint,
+    RunCheckpoints,
     ValidationSampling,
     ViewSynthesisModule,
     WeightAverage,
@@ -212,15 +213,14 @@ def fit(
         max_steps=steps,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[LastCheckpoint(folder=str(folder), every_steps=4)],
+        callbacks=[RunCheckpoints(folder=str(folder), every_steps=4)],
     )
     folder.mkdir(exist_ok=True)
     loader = DataLoader(Batches(batches), batch_size=None, shuffle=False)
     trainer.fit(made, loader, ckpt_path=resume, weights_only=True)
-    return folder / "last.ckpt"
+    return folder / step_name(steps)
 
 
 def test_a_run_that_resumes_ends_as_one_without_a_stop(tmp_path):
@@ -236,7 +236,7 @@ def test_a_run_that_resumes_ends_as_one_without_a_stop(tmp_path):
     assert whole.average.steps == parts.average.steps == 12
     for name, value in whole.average.state_dict()["average"].items():
         assert torch.equal(value, parts.average.state_dict()["average"][name])
-    stored = torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)
+    stored = torch.load(tmp_path / "parts" / step_name(12), weights_only=True)
     assert stored["average"]["steps"] == 12
 
 

@@ -272,7 +272,7 @@ def _stored_scale(config: Config) -> Scale | None:
     if config.get("resume") not in ("auto", "must") or config["run"].get("overwrite"):
         return None
     folder = Path(config["run"]["dir"])
-    stored = run_folder.stored_config(folder) if (folder / run_folder.LAST).is_file() else None
+    stored = run_folder.stored_config(folder) if run_folder.has_checkpoint(folder) else None
     if stored is None or run_folder.command_of(stored) is None:
         return None
     return _known_scale(stored["run"]["choices"].get("scale"), "that of the run which is continued", folder)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from one2345.build import did_you_mean
+from one2345.checkpoint_folder import by_step, newest
 from one2345.errors import InputError
 from one2345.files import write_atomic
 
-LAST = Path("checkpoints") / "last.ckpt"
+CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
 STATUS = "status.json"
 RESUME = ("auto", "never", "must")
@@ -51,20 +52,20 @@ def global_rank() -> int:
 def resume_checkpoint(folder: Path, resume: str) -> Path | None:
     """The checkpoint to continue from.
 
-    `auto` takes the folder's last one if there is one, `must` insists on it, `never` refuses a folder that
-    has one; anything else is the path of a checkpoint.
+    `auto` takes the folder's latest whole one if there is one, `must` insists on it, `never` refuses a folder that
+    has any; anything else is the path of a checkpoint.
     """
-    last = folder / LAST
-    if resume == "auto":
-        return last if last.is_file() else None
-    if resume == "must":
-        if not last.is_file():
+    checkpoints = folder / CHECKPOINTS
+    if resume in ("auto", "must"):
+        found = newest(checkpoints)
+        if found is None and resume == "must":
             raise InputError(
-                f"resume=must, but there is no {last}; resume=auto starts afresh where there is none"
+                f"resume=must, but {checkpoints} holds no whole step-*.ckpt; "
+                "resume=auto starts afresh where there is none"
             )
-        return last
+        return found
     if resume == "never":
-        if last.is_file():
+        if has_checkpoint(folder):
             raise InputError(
                 f"resume=never, but {folder} holds a run already: resume=auto continues it, "
                 "run.id=NAME starts another beside it, run.overwrite=true removes it first"
@@ -75,6 +76,11 @@ def resume_checkpoint(folder: Path, resume: str) -> Path | None:
         near = did_you_mean(resume, RESUME)
         raise InputError(f"resume={resume}: no such checkpoint{near or '; or one of auto, never, must'}")
     return path
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the run in `folder` has got to a first checkpoint."""
+    return bool(by_step(folder / CHECKPOINTS))
 
 
 def stored_config(folder: Path) -> dict[str, Any] | None:
@@ -104,7 +110,7 @@ def neighbour(checkpoint: Path) -> dict[str, Any] | None:
 
     The user named the file, so a config.json beside it may be another program's.
     """
-    folder = checkpoint.parent.parent if checkpoint.parent.name == LAST.parent.name else checkpoint.parent
+    folder = checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
     try:
         stored = stored_config(folder)
     except InputError:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from one2345.build import build
+from one2345.checkpoint_folder import newest
 from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs
 from one2345.cli.evaluate import as_in_use, named
+from one2345.cli.run_folder import CHECKPOINTS
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
@@ -53,7 +55,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
         from one2345.cli.train_views import train_views
 
         folder, scores = train_views(config)
-        return TrainResult(folder, folder / "checkpoints" / "last.ckpt", scores.get("val/psnr"))
+        return TrainResult(folder, newest(folder / CHECKPOINTS), scores.get("val/psnr"))
     import lightning.pytorch as pl
 
     from one2345.training import ReconstructionModule
