@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from one2345.cli import run_folder, run_status, study
+from one2345.cli import run_folder, run_status, slurm, stopping, study
 from one2345.cli.checks import check_sizes
 from one2345.cli.closed_output import ends_with_its_reader
 from one2345.cli.compose import Composed, compose, first_of_sweep, groups, one_line, to_plain
+from one2345.cli.exit_codes import DONE, INPUT
 from one2345.cli.helptext import help_text
 from one2345.cli.quoting import literal, quote, quote_overrides
 from one2345.cli.scale import Scale, asked_for, choose, with_scale
@@ -49,17 +50,20 @@ HANDOVER = "ONE2345_RUN_CONFIG"
 class Command:
     """A command: conf/<name>.yaml, and the module with its `main(cfg)` and its quick `check(cfg)`.
 
-    folder: whether it has a run folder, named by the experiment. scaled: whether it has `scale=`.
+    folder: whether it has a run folder, named by the experiment. scaled: whether it has `scale=`. resumable: whether
+    the same command goes on where it was stopped.
     """
 
     name: str
     module: str
     folder: bool = True
     scaled: bool = True
+    resumable: bool = False
 
     def main(self, config: Config) -> Any:
         """The command itself."""
-        return importlib.import_module(self.module).main(config)
+        with stopping.resumable() if self.resumable else nullcontext():
+            return importlib.import_module(self.module).main(config)
 
     def check(self, config: Config) -> None:
         """Refuse in good time, before anything heavy is imported, what cannot work."""
@@ -112,13 +116,14 @@ def run(command: Command, argv: list[str] | None = None) -> None:
 
 
 def execute(command: Command, argv: list[str]) -> int:
-    """Run `command`; the status: 0, or 2 after an error that the user can mend."""
+    """Run `command`; the status: DONE, or INPUT after an error that the user can mend."""
     show_messages()
     try:
         if (config := _handed_over()) is not None:
+            stopping.end_with(os.getppid())
             with _recorded(config):
                 command.main(config)
-            return 0
+            return DONE
         flags = [a for a in argv if a.startswith("-")]
         overrides = [a for a in argv if not a.startswith("-")]
         if "--help" in flags or "-h" in flags:
@@ -134,8 +139,9 @@ def execute(command: Command, argv: list[str]) -> int:
         if os.environ.get("ONE2345_TRACEBACK", "0") not in ("", "0"):
             traceback.print_exc()
         print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+        slurm.never_again()
+        return INPUT
+    return DONE
 
 
 def configure(command: Command, overrides: list[str]) -> Config:

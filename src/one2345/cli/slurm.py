@@ -64,7 +64,8 @@ def trainer_plugins(trainer: Mapping[str, Any]) -> list[Any]:
     `trainer`: arguments of the Trainer. InputError where they want other ranks than there are: each of them would train
     a run of its own in the same folder.
     """
-    from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
     if "TORCHELASTIC_RUN_ID" in os.environ or not SLURMEnvironment.detect():
         return []

@@ -52,5 +52,6 @@ def quiet_lightning() -> None:
         "Checkpoint directory .* exists and is not empty",
         ".*treespec, LeafSpec",
         "The number of training batches .* is smaller than the logging interval",
+        "The `srun` command is available",
     ):
         warnings.filterwarnings("ignore", message)

@@ -14,10 +14,11 @@ from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs
 from one2345.cli.evaluate import as_in_use, named
 from one2345.cli.run_folder import CHECKPOINTS
+from one2345.cli.slurm import trainer_plugins
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
-COMMAND = app.Command("train", "one2345.cli.train")
+COMMAND = app.Command("train", "one2345.cli.train", resumable=True)
 TASKS = ("reconstruction", "view_synthesis")
 
 
@@ -77,6 +78,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
         logger=[_built(node) for node in (config.get("logger") or {}).values() if node],
         callbacks=[_built(node) for node in (config.get("callbacks") or {}).values() if node],
         profiler=_profiler(config.get("profiler"), folder),
+        plugins=trainer_plugins(config["trainer"]),
         default_root_dir=folder,
     )
     trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)

@@ -4,6 +4,7 @@ from .condition_dropout import ConditionDropout
 from .meters import ThroughputMeter
 from .module import ReconstructionModule
 from .optim import AdamCosine
+from .preemption import Preemption
 from .previews import PreviewPanels
 from .progress import ProgressLines, progress_callback
 from .run_checkpoints import RunCheckpoints
@@ -14,6 +15,7 @@ from .weight_average import WeightAverage
 __all__ = [
     "AdamCosine",
     "ConditionDropout",
+    "Preemption",
     "PreviewPanels",
     "ProgressLines",
     "ReconstructionModule",
