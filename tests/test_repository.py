@@ -70,7 +70,9 @@ def test_torchvision_is_no_dependency() -> None:
     everything = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
     names = {canonicalize_name(Requirement(line).name) for line in everything} | set(pins())
     assert not {"torchvision", "kaolin"} & names
-    assert set(PROJECT["optional-dependencies"]) == {"cuda", "preprocess", "demo", "bench", "docs", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {
+        "cuda", "preprocess", "demo", "bench", "sweep", "docs", "dev",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])

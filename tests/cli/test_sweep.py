@@ -76,7 +76,7 @@ def test_a_study_that_was_killed_goes_on_with_the_same_tasks(here, monkeypatch, 
     assert [t.number for t in tasks_of(folder)] == list(range(6))
     assert {t.status.state for t in tasks_of(folder)} == {State.FINISHED}
     assert len({rate for _, rate in first.seen + second.seen}) == 6  # no draw comes twice
-    rates = {f: rate for f, rate in first.seen + second.seen}
+    rates = dict(first.seen + second.seen)
     assert sorted(values(folder)) == sorted(rates.values())
     # It is done; more trials are an addition.
     assert run(monkeypatch, third, *OPTUNA, "hydra.sweeper.n_trials=6") == 0
