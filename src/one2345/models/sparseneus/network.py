@@ -94,7 +94,7 @@ class SparseNeus(nn.Module):
 
         reference: (b, 1) cameras that the cubes are aligned with, the input view's; None takes the first sources'.
         beside: (b, u, 3, h, w) more images for the statistics of the 2D features, which are not sources, as the view
-        to be rendered in the released training. masks and hull_tolerance are not used. Statistics are each object's own.
+        to be rendered in the released training. masks and hull_tolerance are not used. Statistics are of one object.
         """
         reference = cameras[:, :1] if reference is None else reference
         frame = view_cube(cameras, reference, near=self.near, far=self.far, margin=self.cube_margin)
