@@ -1,4 +1,4 @@
-"""The loader of training: its place in the epoch can be saved, and few damaged objects don't stop it."""
+"""Loaders whose ranks stop together at a damaged object; that of training can also skip some, and save its place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.util import Finalize
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from one2345.errors import InputError
@@ -34,22 +35,28 @@ def _end() -> None:
 
 
 class PlainLoader(DataLoader[Any]):
-    """A DataLoader whose loading processes leave requests to stop to the one that has started them."""
+    """A DataLoader whose loading processes leave requests to stop to the one that has started them.
+
+    It draws nothing from torch's global generator: a pass that a resumed run begins once more changes no number.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"generator": torch.Generator(), **options})
 
     def __iter__(self) -> Any:
         with deaf_children():
             return super().__iter__()
 
 
-class TrainLoader(PlainLoader):
-    """Batches of `data` in the order of `sampler`.
+class EvalLoader(PlainLoader):
+    """Batches of `data` in the order of `sampler`, which all ranks take in step.
 
-    state_dict, load_state_dict (which Lightning keeps in its checkpoints): the first batch that was not handed out yet
-    is the next one, also with other numbers of ranks and workers. bad_budget: so many damaged objects an epoch, over
-    all ranks, are replaced by others; one more raises InputError on all ranks alike. Ranks take their batches in step.
+    A damaged object that one rank meets raises SharedError on all ranks, before any of them goes on: none is left
+    waiting for another.
     """
 
     sampler: ObjectSampler
+    advice = "validation and test leave no object out; prepare it anew, or name the others in data.ids or data.list"
 
     def __init__(
         self,
@@ -62,8 +69,6 @@ class TrainLoader(PlainLoader):
         num_workers: int = 0,
         **options: Any,
     ) -> None:
-        if bad_budget < 0:
-            raise InputError(f"data.bad_budget={bad_budget}: must not be negative")
         super().__init__(
             StandIns(data, budget=bad_budget),
             sampler=sampler,
@@ -75,7 +80,28 @@ class TrainLoader(PlainLoader):
             worker_init_fn=end_without_teardown,
             **options,
         )
-        self._tally = Tally(budget=bad_budget)
+        self._tally = Tally(budget=bad_budget, advice=self.advice)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch, notes in super().__iter__():
+            self._tally.add(notes, lost=batch is None)
+            yield batch
+
+
+class TrainLoader(EvalLoader):
+    """That of training: few damaged objects don't stop it.
+
+    state_dict, load_state_dict (which Lightning keeps in its checkpoints): the first batch that was not handed out yet
+    is the next one, also with other numbers of ranks and workers. bad_budget: so many damaged objects an epoch, over
+    all ranks, are replaced by others; one more raises SharedError on all ranks.
+    """
+
+    advice = "data.bad_budget=N goes on without up to N damaged objects"
+
+    def __init__(self, data: Any, *, bad_budget: int = 0, **options: Any) -> None:
+        if bad_budget < 0:
+            raise InputError(f"data.bad_budget={bad_budget}: must not be negative")
+        super().__init__(data, bad_budget=bad_budget, **options)
         self._handed_out = 0
         self._resumed = False
 
@@ -84,8 +110,7 @@ class TrainLoader(PlainLoader):
         if not self._resumed:
             self._tally.found.clear()
         self._resumed = False
-        for batch, notes in super().__iter__():
-            self._tally.add(notes, lost=batch is None)
+        for batch in super().__iter__():
             self._handed_out += 1
             yield batch
 

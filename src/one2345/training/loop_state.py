@@ -32,16 +32,19 @@ def pending_row(trainer: Trainer) -> dict[str, float]:
     return {"epoch": float(trainer.current_epoch), **row} if row else {}
 
 
-def as_after_batch(loops: dict[str, Any], *, validation_due: bool) -> None:
+def as_after_batch(loops: dict[str, Any], *, validation_due: bool, ended: bool) -> None:
     """Rewrite the loops' part of a checkpoint to what it is right after a batch, whenever it was taken.
 
     Lightning goes on from there with the next batch, and with the validation first if that is due: it
-    takes the progress for that of a validation which has just begun.
+    takes the progress for that of a validation which has just begun. ended: taken at the end of training, where
+    the epoch counts as complete. (Only the count of complete epochs can be relied on: Lightning leaves the others
+    behind where it goes on at the end of an epoch.)
     """
     fit = loops["fit_loop"]
     epoch, batch = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
     for which in ("total", "current"):
-        epoch[which] |= _counts(epoch[which]["ready"], done=epoch[which]["ready"] - 1)
+        complete = epoch[which]["completed"] - (1 if ended else 0)
+        epoch[which] |= _counts(complete + 1, done=complete)
         ready = batch[which]["ready"]
         batch[which] |= _counts(ready, processed=ready, done=ready if validation_due else ready - 1)
         validated = fit["epoch_loop.val_loop.batch_progress"][which]

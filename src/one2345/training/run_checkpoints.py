@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..checkpoint_folder import by_step, newest, step_name
 from ..errors import CheckpointError, InputError
+from ..weight_files import check_names
 from .checkpoint_io import AtomicCheckpointIO
 from .loop_state import as_after_batch, ends_step, pending_row, validation_due
 from .rng_state import rng_state, set_rng_state
@@ -21,6 +23,7 @@ __all__ = ["RunCheckpoints", "newest"]
 
 log = logging.getLogger(__name__)
 KEY = "run"
+NEEDED = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step", KEY)
 
 
 class RunCheckpoints(Checkpoint):
@@ -117,7 +120,8 @@ class RunCheckpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Called on every rank, whoever saves."""
-        as_after_batch(checkpoint["loops"], validation_due=not self._ended and validation_due(trainer))
+        due = not self._ended and validation_due(trainer)
+        as_after_batch(checkpoint["loops"], validation_due=due, ended=self._ended)
         checkpoint[KEY] = {
             "rng": _of_all_ranks(trainer, self._before_validation or rng_state()),
             "row": pending_row(trainer),
@@ -143,6 +147,16 @@ class RunCheckpoints(Checkpoint):
             if other not in kept:
                 with suppress(OSError):
                     file.unlink()
+
+
+def check_state(checkpoint: Mapping[str, Any], module: LightningModule) -> None:
+    """Raise CheckpointError for what is not the state of a run of this module: called by it, before all else."""
+    file = module.trainer.ckpt_path
+    if missing := [key for key in NEEDED if key not in checkpoint]:
+        raise CheckpointError(
+            f"{file}: holds no state of a run to continue (without {', '.join(missing)}); it can be evaluated at most"
+        )
+    check_names(module.state_dict(), checkpoint["state_dict"], where=file)
 
 
 def _of_all_ranks(trainer: Trainer, state: dict[str, Any]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from ..seeding import torch_rng
 from ..views.zero123 import LoadedZero123, Noise, denoise, make_scheduler, save_zero123
 from .condition_dropout import ConditionDropout
 from .optim import AdamCosine
+from .run_checkpoints import check_state
 from .weight_average import WeightAverage
 
 PARTS = ("unet", "projection", "image_encoder")
@@ -210,6 +211,7 @@ class ViewSynthesisModule(pl.LightningModule):
             checkpoint[KEY] = training_record(self.model_config)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_state(checkpoint, self)
         self.average.load_state_dict(checkpoint["average"])
 
     def save(self, folder: Path, *, record: Mapping[str, Any]) -> None:
