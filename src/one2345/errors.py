@@ -9,6 +9,10 @@ class InputError(One2345Error):
     """A file, a key or a value that cannot be used; the message names it and says what to do."""
 
 
+class SharedError(InputError):
+    """One that all ranks of a run raise alike, at the same step: the first of them says it for all."""
+
+
 class EmptySurfaceError(One2345Error):
     """A signed distance field without a zero crossing; the message carries the field's range."""
 

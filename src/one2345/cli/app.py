@@ -31,7 +31,7 @@ from one2345.cli.quoting import literal, quote, quote_overrides
 from one2345.cli.scale import Scale, asked_for, choose, with_scale
 from one2345.cli.summary import relative, show_messages
 from one2345.cli.sweep import alone, summary_line, sweep_name
-from one2345.errors import InputError, One2345Error
+from one2345.errors import InputError, One2345Error, SharedError
 from one2345.paths import conf_dir
 
 Config = dict[str, Any]
@@ -138,7 +138,8 @@ def execute(command: Command, argv: list[str]) -> int:
     except One2345Error as error:
         if os.environ.get("ONE2345_TRACEBACK", "0") not in ("", "0"):
             traceback.print_exc()
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        if run_folder.global_rank() == 0 or not isinstance(error, SharedError):
+            print(f"error: {one_line(error)}", file=sys.stderr)
         slurm.never_again()
         return INPUT
     return DONE

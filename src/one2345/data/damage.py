@@ -1,4 +1,4 @@
-"""Damaged objects in training: named, counted over all ranks, and skipped while they are few."""
+"""Damaged objects: named, counted over all ranks, and in training skipped while they are few."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import Dataset
 
-from one2345.errors import InputError
+from one2345.errors import InputError, SharedError
 
 from .sampler import Draw
 
@@ -35,7 +35,7 @@ class StandIns(Dataset[tuple[Any, Notes]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Any, Notes]:
         notes: Notes = {}
-        assert isinstance(draw, Draw), "a training loader takes its order from an ObjectSampler"
+        assert isinstance(draw, Draw), "the order comes from an ObjectSampler"
         for step in range(min(self.budget + 1, len(self.data))):
             index = (draw.index + step) % len(self.data)
             try:
@@ -59,24 +59,27 @@ class NotedCollate:
 
 
 class Tally:
-    """The damaged objects of an epoch, the same on all ranks, of which there may be `budget`."""
+    """The damaged objects of an epoch, the same on all ranks, of which there may be `budget`.
 
-    def __init__(self, *, budget: int) -> None:
-        self.budget = budget
+    advice: what to do, for the message where there may be none.
+    """
+
+    def __init__(self, *, budget: int, advice: str) -> None:
+        self.budget, self.advice = budget, advice
         self.found: Notes = {}
         self._group: Any = None
 
     def add(self, notes: Notes, *, lost: bool) -> None:
         """Count what the ranks met in this step; all of them call it. lost: no example could be had.
 
-        Raises the same InputError on all ranks, once there are more than the budget or an example is lost anywhere.
+        Raises the same SharedError on all ranks, once there are more than the budget or an example is lost anywhere.
         """
         alone = not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
         met = [(notes, lost)] if alone else self._gathered(notes, lost)
         new = {id: reason for found, _ in met for id, reason in found.items() if id not in self.found}
         self.found |= new
         if len(self.found) > self.budget or any(one for _, one in met):
-            raise InputError(self._message(new))
+            raise SharedError(self._message(new))
         if new and (alone or dist.get_rank() == 0):
             for id, reason in new.items():
                 log.warning("skipped %s (%d of at most %d): %s", id, len(self.found), self.budget, reason)
@@ -96,7 +99,7 @@ class Tally:
     def _message(self, new: Notes) -> str:
         reasons = "; ".join(list((new or self.found).values())[:3])
         if not self.budget:
-            return f"{reasons} (data.bad_budget=N goes on without up to N damaged objects)"
+            return f"{reasons} ({self.advice})"
         return (
             f"{len(self.found)} damaged objects in this epoch, data.bad_budget={self.budget} allows no more; "
             f"the last: {reasons}"

@@ -17,7 +17,7 @@ from .batch import collate
 from .dataset import SceneSizes, ViewsDataset
 from .inputs import Inputs
 from .ledger import failures
-from .loader import PlainLoader, TrainLoader, end_without_teardown
+from .loader import EvalLoader, TrainLoader
 from .object_list import ObjectList, load_object_list
 from .prepare import STAGE, PrepareSummary, dataset_description, prepare_objects
 from .recipe import Recipe, recipe_hash
@@ -230,15 +230,12 @@ class ReconstructionDataModule(L.LightningDataModule):
                 pin_memory=pinned,
             )
         workers = min(self.num_workers, len(sampler))
-        return PlainLoader(
+        return EvalLoader(
             data,
-            batch_size=size,
             sampler=sampler,
-            collate_fn=self.collate,
+            batch_size=size,
+            collate=self.collate,
             num_workers=workers,
-            persistent_workers=workers > 0,
-            multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=end_without_teardown,
             pin_memory=pinned,
         )
 
