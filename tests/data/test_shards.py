@@ -10,8 +10,10 @@ import shutil
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import pytest
@@ -27,10 +29,12 @@ from one2345.data.pack import pack_objects
 from one2345.data.pair_datamodule import PairDataModule
 from one2345.data.stores import FolderStore, ShardStore, open_store
 from one2345.data.stores.chunks import CATALOGUE, chunk_name
-from one2345.errors import InputError
+from one2345.errors import InputError, SharedError
 from one2345.views import object_folder
 
 SIZES = SceneSizes(views=4, rays=16, sdf_points=20, surface_points=10, targets=1)
+SOON = timedelta(seconds=60)  # after which a rank that waits in vain fails
+_ON_CPU = SimpleNamespace(root_device=torch.device("cpu"))
 
 
 @dataclass
@@ -325,6 +329,46 @@ def test_ranks_skip_and_stop_together(hurt: Path, tmp_path: Path) -> None:
     assert len(first) == len(second) < 6
 
 
+def _validate(rank: int, folder: str, root: str) -> None:
+    """A validation whose every step waits for the other rank, as metrics do."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=SOON
+    )
+    module = ReconstructionDataModule(root=Path(root), sizes=SIZES, test_split="all")
+    module.trainer = cast(Any, SimpleNamespace(global_rank=rank, world_size=2, strategy=_ON_CPU))
+    seen, message = [], ""
+    try:
+        for batch in module.test_dataloader():
+            dist.all_reduce(torch.ones(1))
+            seen.append(batch.ids)
+    except SharedError as error:
+        message = str(error)
+    torch.save((seen, message), f"{folder}/{rank}")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_ranks_stop_together_in_validation(hurt: Path, tmp_path: Path) -> None:
+    """The damaged object comes to one rank alone; the other hears of it before it waits for that one's metrics."""
+    mp.spawn(_validate, args=(str(tmp_path), str(hurt)), nprocs=2)
+    (first, one), (second, other) = (torch.load(tmp_path / f"{rank}") for rank in range(2))
+    assert one == other
+    assert re.search(r"object 'ball-3' is damaged .*validation and test leave no object out", one)
+    order = sorted(f"ball-{i}" for i in range(12))
+    before = order.index("ball-3") // 2
+    assert (first, second) == tuple([(id,) for id in order[rank::2]][:before] for rank in range(2))
+
+
+def test_validation_without_damage_is_whole(packed: Path) -> None:
+    module = ReconstructionDataModule(
+        root=packed, sizes=SIZES, test_split="all", eval_batch_size=5, num_workers=1
+    )
+    found = [batch.ids for batch in module.test_dataloader()]
+    assert [id for ids in found for id in ids] == sorted(f"ball-{i}" for i in range(12))
+    assert [len(ids) for ids in found] == [5, 5, 2]
+
+
 def test_chunks_come_from_object_storage_through_a_cache(packed: Path, tmp_path: Path) -> None:
     """Through litdata's downloader of local folders; the cache holds one chunk and what is being read."""
     size = (packed / "chunk-0-0.bin").stat().st_size
@@ -391,7 +435,7 @@ def test_two_hundred_objects(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_of_loading_processes_stays(packed: Path) -> None:
-    """Two processes whose cache holds some of the objects; benchmarks/loader.py does 10,000 examples."""
+    """Two processes whose cache holds some of the objects; benchmarks/loader_memory.py does 10,000 examples."""
     module = ReconstructionDataModule(
         root=packed, sizes=SIZES, batch_size=2, samples_per_epoch=1600, num_workers=2, cache_mb=0.5
     )
