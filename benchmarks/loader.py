@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -19,7 +17,7 @@ from harness import as_json, machine
 
 from one2345.build import build
 from one2345.cli.compose import compose, to_plain
-from one2345.data import Draw, Recipe, SampleSizes, SceneSizes, ShapesSource, prepare_objects
+from one2345.data import Draw, Recipe, SceneSizes, ShapesSource, prepare_objects
 from one2345.data.cache import CachedObject
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.pack import pack_objects
@@ -45,10 +43,10 @@ def prepared(folder: Path, *, pixels: int, objects: int) -> dict[str, Path]:
     return stores
 
 
-def module(root: Path, *, draws: int, workers: int, cache_mb: float, sizes: SceneSizes = SIZES) -> Any:
+def module(root: Path, *, draws: int, workers: int, cache_mb: float) -> Any:
     return ReconstructionDataModule(
         root=root,
-        sizes=sizes,
+        sizes=SIZES,
         batch_size=BATCH,
         samples_per_epoch=draws,
         num_workers=workers,
@@ -126,34 +124,6 @@ def step_seconds(root: Path, *, steps: int) -> float:
     return sorted(taken[1:])[steps // 2]
 
 
-def memory(root: Path, *, warm: int, draws: int, workers: int, cache_mb: float) -> dict[str, Any]:
-    """Resident MiB of the loading processes together after `warm` examples and after `draws` more."""
-    sizes = SceneSizes(views=8, rays=128, sdf_points=256, surface_points=128)
-    loader = module(
-        root, draws=warm + draws, workers=workers, cache_mb=cache_mb, sizes=sizes
-    ).train_dataloader()
-    found: list[tuple[int, float]] = []
-    seen = 0
-    for batch in loader:
-        seen += len(batch)
-        if seen >= warm and (seen - warm) % 1000 == 0:
-            pids = [process.pid for process in loader._iterator._workers]  # type: ignore[union-attr]
-            found.append((seen, sum(map(resident, pids))))
-    first, last = found[0][1], found[-1][1]
-    return {
-        "examples": found[-1][0] - found[0][0],
-        "before": first,
-        "after": last,
-        "growth": last / first - 1,
-    }
-
-
-def resident(pid: int) -> float:
-    """MiB of a process (Linux)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def markdown(report: dict[str, Any]) -> str:
     where = report["machine"]
     lines = [
@@ -178,12 +148,6 @@ def markdown(report: dict[str, Any]) -> str:
         f"A training step of sdf_base at scale=laptop took {step:.2f} s on this machine's processor: it needs "
         f"{BATCH / step:.2f} examples/s.",
     ]
-    for kind, m in report["memory"].items():
-        lines += [
-            "",
-            f"Memory of the loading processes, {kind}: {m['before']:.1f} MiB, after {m['examples']:,} more examples "
-            f"{m['after']:.1f} MiB ({m['growth']:+.2%}).",
-        ]
     return "\n".join(lines) + "\n"
 
 
@@ -193,8 +157,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=120)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--examples", type=int, default=10_000, help="of the memory test")
-    parser.add_argument("--warm", type=int, default=2_000, help="examples before the memory test")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "loader")
     options = parser.parse_args(arguments)
     report: dict[str, Any] = {
@@ -205,7 +167,6 @@ def main(arguments: list[str] | None = None) -> None:
         ),
         "workers": options.workers,
         "rates": [],
-        "memory": {},
     }
     with tempfile.TemporaryDirectory() as folder:
         for pixels in (128, 256):
@@ -225,27 +186,9 @@ def main(arguments: list[str] | None = None) -> None:
                 }
                 report["rates"].append(row)
                 print(row, file=sys.stderr, flush=True)
-        if options.examples and platform.system() == "Linux":
-            small = SampleSizes(sdf_points=1024, surface_points=512, occupancy=(32,))
-            root = Path(folder) / "small"
-            recipe = Recipe(size=32, train_samples=small, eval_samples=small)
-            source = ShapesSource(seed=0, train=32, val=0, test=0)
-            prepare_objects(source, out=root, recipe=recipe, progress=False)
-            pack_objects(root, out=Path(folder) / "small-packed", chunk_mb=1, progress=False)
-            for kind, at in (("shards", Path(folder) / "small-packed"), ("folder", root)):
-                # Half of the objects are kept, so that they come and go all the time.
-                report["memory"][kind] = memory(
-                    at, warm=options.warm, draws=options.examples, workers=options.workers, cache_mb=2.0
-                )
-                write(report, options.out)
-        write(report, options.out)
+    write_atomic(options.out.with_suffix(".json"), as_json(report))
+    write_atomic(options.out.with_suffix(".md"), markdown(report))
     print(markdown(report))
-
-
-def write(report: dict[str, Any], out: Path) -> None:
-    """What is measured so far."""
-    write_atomic(out.with_suffix(".json"), as_json(report))
-    write_atomic(out.with_suffix(".md"), markdown(report))
 
 
 if __name__ == "__main__":
