@@ -6,13 +6,15 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 CPUS = 4  # more than this machine may have: what matters is that tasks overlap
 NEEDED = ("slurmctld", "slurmd", "sbatch", "squeue", "scancel", "munged")
 
@@ -46,7 +48,7 @@ JobRequeue=1
 KillWait=2
 MinJobAge=600
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=main Nodes={host} Default=YES GraceTime=120 MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
 """
 
@@ -71,7 +73,30 @@ class Slurm:
         return self.run("sbatch", "--parsable", *argv, cwd=cwd).strip()
 
     def ended(self, job: str) -> bool:
-        return not self.run("squeue", "-h", "-j", job, "-t", "pending,running,completing").strip()
+        alive = "pending,configuring,running,completing,requeued"
+        return not self.run("squeue", "-h", "-j", job, "-t", alive).strip()
+
+    def show(self, job: str, *keys: str) -> list[str]:
+        """What SLURM says of a job: JobState, Restarts, ExitCode, ..."""
+        told = self.run("scontrol", "show", "job", "-o", job).split()
+        facts = dict(part.split("=", 1) for part in told if "=" in part)
+        return [facts[key] for key in keys]
+
+    def wait(
+        self, true: Callable[[], object], logs: Path, seconds: float = 240.0, *, job: str | None = None
+    ) -> None:
+        """Until it is, or `job` has ended without it; `logs`: a folder whose *.log say what went on instead."""
+        until(lambda: true() or (job and self.ended(job)), logs, "what the test waits for", seconds)
+        assert true(), "\n".join(f"{p.name}: {p.read_text()[-3000:]}" for p in logs.glob("*.log"))
+
+    def wait_end(self, job: str, logs: Path, seconds: float = 240.0) -> None:
+        self.wait(lambda: self.ended(job), logs, seconds)
+
+    def begin_again(self, job: str, restarts: int, logs: Path) -> None:
+        """Wait until the job is in the queue, started again so many times, and spare it the two minutes that SLURM
+        has a requeued job wait."""
+        self.wait(lambda: self.show(job, "JobState", "Restarts") == ["PENDING", str(restarts)], logs)
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +113,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield made
         # A job's own daemons outlive those of the cluster unless it has ended.
         made.run("scancel", "--user=root")
-        _until(lambda: not made.run("squeue", "-h").strip(), folder, "the end of all jobs")
+        until(lambda: not made.run("squeue", "-h").strip(), folder, "the end of all jobs")
     finally:
         for daemon in reversed(started):
             daemon.terminate()
@@ -97,6 +122,14 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+
+@pytest.fixture
+def shell(slurm: Slurm) -> Slurm:
+    """A SLURM whose jobs run this interpreter on this checkout."""
+    path = f"{ROOT / 'src'}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+    slurm.environment.update(ONE2345_PYTHON=sys.executable, ONE2345_ROOT=str(ROOT), PYTHONPATH=path)
+    return slurm
 
 
 def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> Slurm:
@@ -126,7 +159,7 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> Slurm:
     ends = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     munge = [f"--{name}={folder}/munge.{end}" for name, end in ends.items()]
     daemon("munged", "--foreground", "--force", *munge)
-    _until(lambda: (folder / "munge.socket").exists(), folder, "munged")
+    until(lambda: (folder / "munge.socket").exists(), folder, "munged")
     daemon("slurmctld", "-D", "-f", str(config))
     daemon("slurmd", "-D", "-f", str(config), "-N", host)
     made = Slurm(environment, folder)
@@ -141,11 +174,11 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> Slurm:
         )
         return done.stdout.strip() == "idle"
 
-    _until(idle, folder, "slurmctld and slurmd")
+    until(idle, folder, "slurmctld and slurmd")
     return made
 
 
-def _until(true, folder: Path, what: str, seconds: float = 240.0) -> None:
+def until(true, folder: Path, what: str, seconds: float = 240.0) -> None:
     over = time.monotonic() + seconds
     while not true():
         if time.monotonic() > over:

@@ -25,14 +25,6 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def shell(slurm, monkeypatch: pytest.MonkeyPatch):
-    """A SLURM whose jobs run this interpreter on this checkout."""
-    path = f"{ROOT / 'src'}:{os.environ.get('PYTHONPATH', '')}"
-    slurm.environment.update(ONE2345_PYTHON=sys.executable, ONE2345_ROOT=str(ROOT), PYTHONPATH=path)
-    return slurm
-
-
 def wait_for(slurm, job: str, out: Path, seconds: float = 900.0) -> None:
     over = time.monotonic() + seconds
     while not slurm.ended(job):
