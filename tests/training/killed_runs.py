@@ -268,7 +268,7 @@ def chosen(events: Mapping[str, list[str]], how: str) -> list[tuple[str, int]]:
 def again_and_again(folder: Path, settings: Mapping[str, Any], rng: random.Random) -> int:
     """Kill the run in `folder` again and again, until it gets to its end; how often that was."""
     for count in range(1000):
-        kill = rng.randint(1, 90)
+        kill = rng.randint(30, 150)
         if (status := forked(lambda: train(folder, settings, kill))) == 0:  # noqa: B023
             return count
         assert status == -signal.SIGKILL, status
