@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from .. import signals
-from ..errors import One2345Error, Stopped
+from ..errors import One2345Error, SharedError, Stopped
 from .loop_state import ends_step
 from .run_checkpoints import RunCheckpoints
 
@@ -77,7 +77,7 @@ class Preemption(Checkpoint):
             raise Stopped(f"{self.asked} after the last step")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if trainer.world_size < 2 or isinstance(exception, Stopped):
+        if trainer.world_size < 2 or isinstance(exception, Stopped | SharedError):  # which all ranks raise
             return
         print(
             f"rank {trainer.global_rank} failed: {type(exception).__name__}: {exception}",
