@@ -76,7 +76,7 @@ def test_every_end_is_told_apart_and_the_best_is_named(sweep: Path) -> None:
     assert table.settings == ("optim.lr", "data.root")
     assert table.rows[2].reason == f"RuntimeError: {NASTY}"
     assert "no end was recorded" in str(table.rows[5].reason) and "no record" in str(table.rows[6].reason)
-    assert (table.rows[0].step, table.rows[0].steps) == (39, 40)
+    assert (table.rows[0].step, table.rows[0].steps) == (40, 40)
     assert table.rows[0].curve == ((9, 0.3), (19, 0.5))
 
 

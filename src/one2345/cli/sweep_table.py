@@ -16,7 +16,7 @@ SCORES = ("val/iou", "val/psnr")  # columns of metrics.csv whose course is shown
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One task. settings: what not all tasks have alike. step: of the optimiser, the last that was logged. seconds: at
+    """One task. settings: what not all tasks have alike. step: how many of the optimiser's steps are known of. seconds: at
     work. curve: the score of validation by step."""
 
     number: int
@@ -109,7 +109,7 @@ def _row(task: Task, settings: dict[str, str]) -> Row:
 
 
 def _progress(file: Path) -> tuple[int | None, str | None, tuple[tuple[int, float], ...]]:
-    """Last step, and name and course of the score; a row that a killed run left half written is passed over."""
+    """Steps done, and name and course of the score; a row that a killed run left half written is passed over."""
     if not file.is_file():
         return None, None, ()
     with file.open(newline="", encoding="utf-8", errors="replace") as lines:
@@ -120,7 +120,7 @@ def _progress(file: Path) -> tuple[int | None, str | None, tuple[tuple[int, floa
             step = _number(row.get("step"))
             if step is None:
                 continue
-            last = max(last or 0, int(step))
+            last = max(last or 0, int(step) + 1)  # loggers count from 0
             if score is not None and (value := _number(row.get(score))) is not None:
                 curve[int(step)] = value
     return last, score, tuple(sorted(curve.items()))

@@ -24,8 +24,8 @@ TASKS = ("reconstruction", "view_synthesis")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where a run left what. objective: what a sweep maximises, mean volume IoU on
-    the held-out objects (of view synthesis, and where the data have no labels: their PSNR)."""
+    """Where a run left what. objective: what a sweep maximises, the best checkpoint's score of validation (volume IoU;
+    PSNR where the data have no labels, and of view synthesis). The test objects have no say in what is chosen."""
 
     folder: Path
     checkpoint: Path | None
@@ -88,7 +88,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
         return _evaluate(config, trainer, module)
     paths = {"run folder": folder, "checkpoint": folder / "checkpoints", "metrics": folder / "metrics.csv"}
     summary_box(f"{config['name']}: done; without labels of the shape there is no evaluation", paths)
-    return TrainResult(folder, None, float(trainer.callback_metrics.get("val/psnr", "nan")), paths=paths)
+    return TrainResult(folder, None, validation_score(trainer), paths=paths)
 
 
 def inputs_in_use(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -154,9 +154,13 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
     }
     print_table(summary)
     summary_box(f"{config['name']}: done", paths)
-    column = summary.protocol.leading
-    objective = summary.statistic("network", column) if column.startswith("iou_") else None
-    return TrainResult(folder, checkpoint, objective.mean if objective else None, summary, paths)
+    return TrainResult(folder, checkpoint, validation_score(trainer), summary, paths)
+
+
+def validation_score(trainer: Any) -> float | None:
+    """The score by which the best checkpoint was kept; None where there was no validation."""
+    scores = [getattr(callback, "best_model_score", None) for callback in trainer.checkpoint_callbacks]
+    return next((float(score) for score in scores if score is not None), None)
 
 
 def _log_meshes(loggers: Any, folder: Path, step: int) -> None:
