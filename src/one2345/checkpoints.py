@@ -14,19 +14,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import Module
 
 from .build import build
 from .checkpoint_folder import BEST, newest
 from .errors import CheckpointError, InputError
-from .files import write_atomic
-from .models import Reconstructor
+from .models import ReconstructionNetwork
 from .paths import PACKAGE
-from .weight_files import DAMAGED, check_names
+from .weight_files import DAMAGED, FORMAT, check_names, write_release
 
-FORMAT = "one2345-reconstructor/1"
 PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
 KEY = "one2345"
 PREFIX = "model."
@@ -34,7 +31,7 @@ PREFIX = "model."
 PARTS = ("one2345.models", "one2345.rendering.Variance")
 
 
-def load_reconstructor(path: str | Path) -> tuple[Reconstructor, dict[str, Any]]:
+def load_reconstructor(path: str | Path) -> tuple[ReconstructionNetwork, dict[str, Any]]:
     """The network in evaluation mode and the record that came with it.
 
     path: `pretrained`, a `.safetensors` release, a `.ckpt` or a run folder (its best checkpoint, else its last).
@@ -48,7 +45,7 @@ def load_reconstructor(path: str | Path) -> tuple[Reconstructor, dict[str, Any]]
         model = build(record["model"], allowed=PARTS)
     except (InputError, TypeError, RuntimeError) as error:  # values of the wrong type or size come as these
         raise CheckpointError(f"{file}: its model configuration can't be built: {error}") from error
-    if not isinstance(model, Reconstructor):
+    if not isinstance(model, ReconstructionNetwork):
         raise CheckpointError(f"{file}: holds a {type(model).__name__}, not a reconstruction network")
     _load_state(model, state, file)
     return model.eval(), record
@@ -92,14 +89,12 @@ def find_checkpoint(path: str | Path) -> Path:
     return file
 
 
-def save_release(path: Path, model: Reconstructor, record: Mapping[str, Any]) -> None:
+def save_release(path: Path, model: ReconstructionNetwork, record: Mapping[str, Any]) -> None:
     """Write weights and record as one safetensors file.
 
     record: needs the plain `model` configuration; its `scale` names the sizes that evaluation then takes.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {"format": FORMAT, "record": json.dumps(dict(record), sort_keys=True)}
-    write_atomic(path, save(state, metadata=metadata))
+    write_release(path, model.state_dict(), record)
 
 
 def training_record(model_config: Mapping[str, Any], *, pixels: int | None = None) -> dict[str, Any]:

@@ -1,13 +1,21 @@
-"""What all readers of weights share: the faults of damaged files, and whether weights are those of a model."""
+"""What all files of weights share: how a release is written, the faults of damaged ones, whether they fit a model."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import save
+from torch import Tensor
 
 from one2345.errors import CheckpointError
+from one2345.files import write_atomic
+
+FORMAT = "one2345-reconstructor/1"
 
 DAMAGED = (
     RuntimeError,
@@ -21,6 +29,16 @@ DAMAGED = (
     AttributeError,
 )
 """What torch.load makes of bytes that are none of its own, or not whole."""
+
+
+def write_release(path: Path, state: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write the weights of a reconstruction network and their record as one safetensors file.
+
+    record: needs the plain `model` configuration; its `scale` names the sizes that evaluation then takes.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    metadata = {"format": FORMAT, "record": json.dumps(dict(record), sort_keys=True)}
+    write_atomic(path, save(tensors, metadata=metadata))
 
 
 class Shaped(Protocol):

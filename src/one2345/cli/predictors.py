@@ -27,7 +27,7 @@ from one2345.evaluation import (
 )
 from one2345.geometry import Cameras
 from one2345.meshing import Extractor
-from one2345.models import Reconstructor
+from one2345.models import ReconstructionNetwork
 from one2345.pipeline import field_mesh
 from one2345.rendering import RenderSettings, render_views
 from one2345.views import PosedViews
@@ -44,7 +44,7 @@ class Network:
     render: also the field's own renders at the target cameras (psnr_field, ssim_field); None leaves them out.
     """
 
-    model: Reconstructor
+    model: ReconstructionNetwork
     inputs: Inputs
     extractor: Extractor
     device: torch.device
@@ -53,7 +53,12 @@ class Network:
     @torch.no_grad()
     def __call__(self, case: Case) -> Prediction:
         views = self.inputs(case).to(self.device)
-        field = self.model(views.images[None], views.masks[None], Cameras.stack([views.cameras]))
+        field = self.model(
+            views.images[None],
+            views.masks[None],
+            Cameras.stack([views.cameras]),
+            reference=Cameras.stack([views.reference_camera]),
+        )
         mesh = field_mesh(field, self.extractor, device=self.device)
         images = None
         record = case.views()
@@ -61,7 +66,7 @@ class Network:
             cameras = record.cameras[targets]
             cameras = cameras[by_azimuth(cameras)].to(self.device)
             inv_s = float(self.model.variance())
-            images = render_views(field, cameras, field.box, inv_s=inv_s, settings=self.render).rgb.cpu()
+            images = render_views(field, cameras, inv_s=inv_s, settings=self.render).rgb.cpu()
         return Prediction(mesh=mesh, images=images, inputs=views.images.cpu(), note=f"{len(views)} views")
 
 
@@ -79,7 +84,7 @@ class MeshFolder:
 
 
 def networks(
-    models: Mapping[str, Reconstructor],
+    models: Mapping[str, ReconstructionNetwork],
     data: Mapping[str, ReconstructionDataModule],
     *,
     extractor: Extractor,

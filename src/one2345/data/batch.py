@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from one2345.geometry import Cameras
+from one2345.geometry import Cameras, Similarity
 
 T = TypeVar("T", "TargetRays", "Scene", "SceneBatch")
 
@@ -37,7 +37,8 @@ class Scene:
     """One object: what the network is given and what it is compared with.
 
     id: object. seed: 63-bit integer of this draw, for everything random about it downstream.
-    images: (v, 3, h, w) sources on white. masks: (v, h, w). cameras: Cameras (v).
+    images: (v, 3, h, w) sources on white. masks: (v, h, w). cameras: Cameras (v). reference: Cameras (1) of the view
+    that the object is known by, one of stage 1, whether it is a source or not; None where nothing asks for it.
     rays: TargetRays. sdf_points: (p, 3), sdf_values: (p).
     surface_points, surface_normals, surface_colours: (q, 3).
     For validation, else None: target_images (k, 3, h, w), target_masks (k, h, w), target_depth (k, h, w)
@@ -60,6 +61,7 @@ class Scene:
     target_depth: Tensor | None = None
     target_cameras: Cameras | None = None
     occupancy_64: Tensor | None = None
+    reference: Cameras | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class SceneBatch:
     target_depth: Tensor | None = None
     target_cameras: Cameras | None = None
     occupancy_64: Tensor | None = None
+    reference: Cameras | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,6 +92,33 @@ class SceneBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SceneBatch:
         """Every tensor on `device`."""
         return _moved(self, device, non_blocking)
+
+    def in_frame(self, frame: Similarity) -> SceneBatch:
+        """The same examples in local frames, one per object, in which a network works and its losses are counted.
+
+        All positions, directions and lengths change but the labels on the evaluation grid, which are the world's.
+        """
+        t = self.rays.t
+        cameras = {
+            name: None if value is None else frame.cameras_to_local(value)
+            for name, value in (("reference", self.reference), ("target_cameras", self.target_cameras))
+        }
+        return replace(
+            self,
+            cameras=frame.cameras_to_local(self.cameras),
+            rays=replace(
+                self.rays,
+                origins=frame.points_to_local(self.rays.origins),
+                directions=frame.directions_to_local(self.rays.directions),
+                t=None if t is None else frame.lengths_to_local(t),
+            ),
+            sdf_points=frame.points_to_local(self.sdf_points),
+            sdf_values=frame.lengths_to_local(self.sdf_values),
+            surface_points=frame.points_to_local(self.surface_points),
+            surface_normals=frame.directions_to_local(self.surface_normals),
+            target_depth=None if self.target_depth is None else frame.lengths_to_local(self.target_depth),
+            **cameras,
+        )
 
     def pin_memory(self) -> SceneBatch:
         """Every tensor in page-locked memory (called by the DataLoader)."""

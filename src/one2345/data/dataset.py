@@ -133,6 +133,7 @@ class ViewsDataset(Dataset[Scene]):
             images=sources.images,
             masks=sources.masks,
             cameras=sources.cameras,
+            reference=sources.reference_camera,
             rays=self._rays(item, parts),
             sdf_points=samples.sdf_points[sdf],
             sdf_values=samples.sdf_values[sdf],
@@ -162,8 +163,18 @@ class ViewsDataset(Dataset[Scene]):
             roles=tuple(record.roles[i] for i in chosen),
             parents=tuple(position.get(record.parents[i] or "") for i in chosen),
             depth=depth,
+            reference=record.cameras[[self._reference(record, chosen, parts)]],
         )
         return self.inputs(record, exact, key=parts)
+
+    def _reference(self, record: ObjectRecord, chosen: list[int], parts: tuple) -> int:
+        """The view that the object is known by: the first of stage 1, in training any of it; else the first source."""
+        stage1 = record.indices("stage1")
+        if not stage1:
+            return chosen[0]
+        if not self.train:
+            return stage1[0]
+        return stage1[int(torch.randint(len(stage1), (), generator=torch_rng(*parts, "reference")))]
 
     def _source_indices(self, record: ObjectRecord, parts: tuple) -> list[int]:
         found, wanted = record.source_indices(), self.sizes.views

@@ -1,5 +1,6 @@
 """Posed images to a signed distance and colour field."""
 
+from .base import ReconstructionField, ReconstructionNetwork
 from .blend_net import BlendNet
 from .feature_net import FeatureNet
 from .reconstructor import ReconstructedField, Reconstructor
@@ -13,6 +14,8 @@ __all__ = [
     "FeatureNet",
     "FeatureVolume",
     "ReconstructedField",
+    "ReconstructionField",
+    "ReconstructionNetwork",
     "Reconstructor",
     "SdfNet",
     "SparseNeus",

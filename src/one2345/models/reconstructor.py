@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry import Box, Cameras, hull_sdf, mask_distance
 from ..rendering import Variance
+from .base import ReconstructionNetwork
 from .blend_net import BlendNet, view_directions
 from .cost_volume import lift, sampling_grid
 from .feature_net import FeatureNet
@@ -69,6 +70,10 @@ class ReconstructedField:
         rgb = self.blend_net(geometry, torch.stack(sampled).transpose(2, 3).contiguous(), relative, visible)
         return rgb, visible.sum(1)
 
+    def surface_colour(self, points: Tensor, normals: Tensor) -> Tensor:
+        """Colours (b, p, 3) of points of the mesh (b, p, 3) with unit normals (b, p, 3)."""
+        return self.colour(points, normals)[0]
+
     def only(self, index: int) -> ReconstructedField:
         """The field of one object of the batch, as a batch of one."""
         return ReconstructedField(
@@ -80,7 +85,7 @@ class ReconstructedField:
         )
 
 
-class Reconstructor(nn.Module):
+class Reconstructor(ReconstructionNetwork):
     """The reconstruction network `sdf_base`, after One-2-3-45 (arXiv 2306.16928, section 3.3).
 
     Images with their masks go through one 2D network; its middle level is lifted into a tight box as mean
@@ -118,11 +123,18 @@ class Reconstructor(nn.Module):
         self.hull_range = hull_range
 
     def forward(
-        self, images: Tensor, masks: Tensor, cameras: Cameras, *, hull_tolerance: float | None = None
+        self,
+        images: Tensor,
+        masks: Tensor,
+        cameras: Cameras,
+        *,
+        reference: Cameras | None = None,
+        hull_tolerance: float | None = None,
     ) -> ReconstructedField:
         """images (b, v, 3, h, w) on white in [0, 1], masks (b, v, h, w), cameras (b, v) -> the field of b objects.
 
         hull_tolerance: in place of the network's own, for views that agree less than those it was trained on.
+        reference: not used, the box is the world's.
         """
         tolerance = self.hull_tolerance if hull_tolerance is None else hull_tolerance
         batch, views = images.shape[:2]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from one2345.geometry import Cameras, Mesh
 from one2345.meshing import Extractor
-from one2345.models import ReconstructedField, Reconstructor
+from one2345.models import ReconstructionField, ReconstructionNetwork
 from one2345.views import PosedViews
 
 from .mesh import ReconstructedMesh
@@ -23,7 +23,7 @@ class FieldStage:
     """model: the network, in evaluation mode, on `device`. digest: of its weights. pixels: edge of the pictures
     that it was trained on, to which views are brought; None takes them as they are."""
 
-    model: Reconstructor
+    model: ReconstructionNetwork
     digest: str
     extractor: Extractor
     device: torch.device
@@ -40,7 +40,7 @@ class FieldStage:
         views = views if self.pixels is None else resized(views, self.pixels)
         key = content_key(
             "mesh", self.digest, repr(self.extractor), self.device.type, hull_tolerance,
-            views.images, views.masks, views.cameras.K, views.cameras.c2w,
+            views.images, views.masks, views.cameras.K, views.cameras.c2w, views.reference_camera.c2w,
         )  # fmt: skip
         with stages.stage(NETWORK) as record:
             kept = stages.find(record, key)
@@ -51,6 +51,7 @@ class FieldStage:
                 moved.images[None],
                 moved.masks[None],
                 Cameras.stack([moved.cameras]),
+                reference=Cameras.stack([moved.reference_camera]),
                 hull_tolerance=hull_tolerance,
             )
         with stages.stage(EXTRACTION) as record:
@@ -60,12 +61,12 @@ class FieldStage:
         return ReconstructedMesh(mesh.vertices, mesh.faces, mesh.colours)
 
 
-def field_mesh(field: ReconstructedField, extractor: Extractor, *, device: torch.device) -> Mesh:
+def field_mesh(field: ReconstructionField, extractor: Extractor, *, device: torch.device) -> Mesh:
     """The coloured mesh of the first object of `field`. Raises EmptySurfaceError where it has no surface."""
     return extractor(
         lambda points: field.sdf(points[None])[0],
         field.box,
-        lambda points, normals: field.colour(points[None], normals[None])[0][0],
+        lambda points, normals: field.surface_colour(points[None], normals[None])[0],
         device=device,
     )
 
@@ -81,6 +82,7 @@ def resized(views: PosedViews, size: int) -> PosedViews:
         images=small[:, :3].clamp(0, 1),
         masks=small[:, 3].clamp(0, 1),
         cameras=views.cameras.resized((size, size)),
+        reference=views.reference_camera.resized((size, size)),
         depth=None,
         normals=None,
     )

@@ -15,7 +15,7 @@ from one2345.errors import InputError
 from one2345.geometry import ViewPlan, load_plan
 from one2345.hub import hub_folder, is_hub_name, sha256
 from one2345.meshing import Extractor
-from one2345.models import Reconstructor
+from one2345.models import ReconstructionNetwork
 from one2345.views import PosedViews
 from one2345.views.elevation import ClassicalMatcher, ElevationEstimator
 from one2345.views.preprocess import InputPicture, Segment, prepare_picture
@@ -37,7 +37,7 @@ INCONSISTENT = 0.1
 class Weights:
     """The reconstruction network and where it came from. digest: SHA-256 of the file. pixels: see `FieldStage`."""
 
-    model: Reconstructor
+    model: ReconstructionNetwork
     file: Path
     digest: str
     pixels: int | None = None

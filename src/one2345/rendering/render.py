@@ -60,7 +60,8 @@ class RayRender:
     rgb: (b, r, 3) over the background. t: (b, r) sum of weight times distance along the ray, 0 if empty.
     weights_sum: (b, r) opacity. normal: (b, r, 3) sum of weight times unit gradient.
     Per sample (b, r, s): sdf, gradient (..., 3), weights, points (..., 3), `active`: coloured.
-    inside: (b, r, s) the field holds there. hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
+    inside: (b, r, s) the field holds there.
+    hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
     valid: (b, r) hit, and its colour comes from points that enough source views see.
     """
 

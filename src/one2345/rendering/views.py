@@ -33,7 +33,7 @@ class RenderedViews:
 def render_views(
     field: Field,
     cameras: Cameras,
-    box: Box,
+    box: Box | None = None,
     *,
     inv_s: float | Tensor,
     settings: RenderSettings | None = None,
@@ -42,13 +42,17 @@ def render_views(
 ) -> RenderedViews:
     """Render cameras (v) of a field of one object, or cameras (b, v) of a field of b objects.
 
-    Rays are cut to the box (a field may have limits of its own); pixels whose rays miss it are background.
+    Rays are cut to the box, by default the field's own (a field may have other limits); pixels whose rays miss it are
+    background.
     inv_s: in the units of the field, a `PlacedField`'s own. chunk: rays per object and pass.
     """
     if isinstance(field, PlacedField):
         return _placed_views(
             field, cameras, inv_s=inv_s, settings=settings, chunk=chunk, background=background
         )
+    box = getattr(field, "box", None) if box is None else box
+    if box is None:
+        raise ValueError("the field has no box; say which one holds it")
     rays = camera_rays(cameras)
     objects = cameras.shape[0] if len(cameras.shape) == 2 else 1
     origins, directions = rays.origins.reshape(objects, -1, 3), rays.directions.reshape(objects, -1, 3)
@@ -89,7 +93,7 @@ def _placed_views(field: PlacedField, cameras: Cameras, **options: Any) -> Rende
     """Rendered in the field's own frames, given in the world's."""
     frame = field.frame
     batched = cameras if len(cameras.shape) == 2 else Cameras.stack([cameras])
-    seen = render_views(field.local, frame.cameras_to_local(batched), field.local.box, **options)
+    seen = render_views(field.local, frame.cameras_to_local(batched), **options)
     normal = frame.directions_to_world(seen.normal.movedim(-3, -1)).movedim(-1, -3)
     world = RenderedViews(
         rgb=seen.rgb, depth=frame.lengths_to_world(seen.depth), normal=normal.contiguous(), mask=seen.mask

@@ -16,7 +16,7 @@ from ..data.batch import SceneBatch
 from ..errors import EmptySurfaceError
 from ..geometry import orbit_cameras
 from ..meshing import extract
-from ..models import ReconstructedField
+from ..models import ReconstructionField
 from ..objects import MeshObject
 from ..rendering import RenderSettings, render_views
 from .module import ReconstructionModule
@@ -76,7 +76,7 @@ class PreviewPanels(Callback):
         for logger in trainer.loggers:
             _log_image(logger, f"preview/{batch.ids[0]}", panel, trainer.global_step)
 
-    def panel(self, field: ReconstructedField, batch: SceneBatch, inv_s: float) -> Picture:
+    def panel(self, field: ReconstructionField, batch: SceneBatch, inv_s: float) -> Picture:
         """The picture (h, w, 3) of one object."""
         if batch.target_cameras is None or batch.target_images is None:
             raise ValueError(
@@ -85,7 +85,7 @@ class PreviewPanels(Callback):
         resize = lambda x: torch.nn.functional.interpolate(x, (self.size, self.size), mode="area")  # noqa: E731
         cameras = batch.target_cameras[0][:2].resized((self.size, self.size))
         seen = render_views(
-            field, cameras, field.box, inv_s=max(inv_s, 64.0), settings=RenderSettings(coarse=32, fine=32)
+            field, cameras, inv_s=max(inv_s, 64.0), settings=RenderSettings(coarse=32, fine=32)
         )
         truth = resize(batch.target_images[0, :2])
         compared = [seen.rgb, truth, depth_picture(seen.depth)]
@@ -102,7 +102,7 @@ class PreviewPanels(Callback):
                 lambda p: field.sdf(p[None])[0],
                 field.box,
                 resolution=self.resolution,
-                device=field.volume.values.device,
+                device=batch.images.device,
             )
         except EmptySurfaceError:
             return stack_rows(rows)

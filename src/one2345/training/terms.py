@@ -16,8 +16,8 @@ from ..data.batch import SceneBatch
 from ..errors import InputError
 from ..geometry import Rays, pixel_rays
 from ..meshing import surface_vertices
-from ..models import ReconstructedField
-from ..rendering import RayRender, RenderSettings, render_rays
+from ..models import ReconstructionField
+from ..rendering import BoundedField, RayRender, RenderSettings, ray_interval, render_rays
 from ..seeding import torch_rng
 
 MeshPoints = Literal["projected", "flexicubes"]
@@ -52,7 +52,7 @@ class TermSettings:
 
 
 class StepTerms:
-    """Terms by name as functions without arguments, for `WeightedLosses`.
+    """Terms by name as functions without arguments, for `WeightedLosses`; field and batch are in one frame.
 
     Random numbers come from the objects' own streams (`batch.seeds`), so a term of an object is the same
     whatever rank it is on and whatever else is in its batch.
@@ -60,7 +60,7 @@ class StepTerms:
 
     def __init__(
         self,
-        field: ReconstructedField,
+        field: ReconstructionField,
         batch: SceneBatch,
         *,
         inv_s: Tensor,
@@ -74,7 +74,7 @@ class StepTerms:
             "colour": lambda: losses.colour_l1(self.rendered.rgb, self.batch.rays.rgb, self.rendered.valid),
             "mask": lambda: losses.mask_l1(self.rendered.weights_sum, self.batch.rays.mask),
             "depth": self._depth,
-            "eikonal": lambda: losses.eikonal(self.rendered.gradient, self._samples_that_count),
+            "eikonal": lambda: losses.eikonal(self.rendered.gradient, self.rendered.inside),
             "sparsity": self._sparsity,
             "sdf": self._sdf,
             "view_consistency": self._view_consistency,
@@ -96,14 +96,13 @@ class StepTerms:
             )
         return losses.depth_l1(self.rendered.t, self.batch.rays.t)
 
-    @property
-    def _samples_that_count(self) -> Tensor:
-        return self.rendered.hit[..., None].expand_as(self.rendered.sdf)
-
     def _sparsity(self) -> Tensor:
         unit = self._random("sparsity", self.settings.uniform_points, 3) * 2 - 1
         uniform = self.field.sdf(self.field.box.to_world(unit))
-        return losses.sparsity(uniform, self.rendered.sdf, self._samples_that_count)
+        counts = self.rendered.inside
+        if isinstance(self.field, BoundedField) and self.field.rules.count_outside:
+            counts = self.rendered.hit[..., None].expand_as(counts)
+        return losses.sparsity(uniform, self.rendered.sdf, counts)
 
     def _labelled(self, points: Tensor, term: str) -> Tensor:
         """Labelled points; InputError where the data have none for a term that needs them."""
@@ -171,7 +170,7 @@ class StepTerms:
         return padded, torch.arange(padded.shape[1], device=counts.device) < counts[:, None]
 
     def _render(self, rays: Rays, stream: str) -> RayRender:
-        near, far, _ = self.field.box.ray_interval(rays)
+        near, far, _ = ray_interval(self.field, self.field.box, rays)
         return render_rays(
             self.field,
             rays.origins,

@@ -26,6 +26,8 @@ class PosedViews:
     normals: (v, 3, h, w) float32 unit world normals, 0 where there is nothing, or None.
     names, roles: v strings. parents: for a near view the index, within this selection, of the view that it
     was made from; None for other views and where the parent is not in the selection.
+    reference: Cameras (1) of the view that the object is known by, as a rule the input picture's, whether it is among
+    these or not; None: see `reference_camera`.
 
     Raises ValueError when shapes, names or roles don't fit together.
     """
@@ -38,6 +40,7 @@ class PosedViews:
     parents: tuple[int | None, ...]
     depth: Tensor | None = None
     normals: Tensor | None = None
+    reference: Cameras | None = None
 
     def __post_init__(self) -> None:
         v, _, h, w = self.images.shape
@@ -78,7 +81,16 @@ class PosedViews:
             parents=tuple(None if p is None else position.get(p) for p in parents),
             depth=None if self.depth is None else self.depth[chosen],
             normals=None if self.normals is None else self.normals[chosen],
+            reference=self.reference_camera,
         )
+
+    @property
+    def reference_camera(self) -> Cameras:
+        """Cameras (1) of the reference view: the one that was named, else the first of stage 1, else the first."""
+        if self.reference is not None:
+            return self.reference
+        first = next(iter(self.indices("stage1")), 0)
+        return self.cameras[first : first + 1]
 
     def indices(self, *roles: str) -> list[int]:
         """Positions of the views that have one of `roles`."""
@@ -99,4 +111,5 @@ class PosedViews:
             parents=self.parents,
             depth=move(self.depth),
             normals=move(self.normals),
+            reference=None if self.reference is None else self.reference.to(device, non_blocking),
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from one2345.geometry import Box, Cameras
 from one2345.rendering import PlacedField, Variance
 
+from ..base import ReconstructionNetwork
 from ..blend_net import BlendNet
 from ..feature_net import FeatureNet
 from ..layers import conv2d_unit
@@ -27,7 +28,7 @@ FUSED = 56
 SHAPE = 16
 
 
-class SparseNeus(nn.Module):
+class SparseNeus(ReconstructionNetwork):
     """SparseNeuS (arXiv 2206.05737), first level of detail, with the sizes of One-2-3-45 (arXiv 2306.16928).
 
     Features of the sources, 56 channels at full resolution, are compressed to 16, lifted as variance and mean into a

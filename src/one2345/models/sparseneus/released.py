@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+NETWORKS = (
+    "sdf_network_lod0",
+    "rendering_network_lod0",
+    "variance_network_lod0",
+    "pyramid_feature_network",
+)
+"""The parts of a released checkpoint that make up the network."""
+
 Convert = Callable[[Tensor], Tensor]
 
 
