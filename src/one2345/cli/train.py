@@ -13,8 +13,8 @@ from one2345.checkpoint_folder import newest
 from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs
 from one2345.cli.evaluate import as_in_use, named
+from one2345.cli.fitting import built, fit
 from one2345.cli.run_folder import CHECKPOINTS
-from one2345.cli.slurm import trainer_plugins
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
 
@@ -65,7 +65,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
     quiet_lightning()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data = build(config["data"], allow_any=True)
-    settings = {k: _built(v) for k, v in (config.get("training") or {}).items()}
+    settings = {k: built(v) for k, v in (config.get("training") or {}).items()}
     module = ReconstructionModule(
         model=build(config["model"], allow_any=True),
         loss=build(config["loss"], allow_any=True),
@@ -73,15 +73,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
         model_config=config["model"],
         **settings,
     )
-    trainer = pl.Trainer(
-        **config["trainer"],
-        logger=[_built(node) for node in (config.get("logger") or {}).values() if node],
-        callbacks=[_built(node) for node in (config.get("callbacks") or {}).values() if node],
-        profiler=_profiler(config.get("profiler"), folder),
-        plugins=trainer_plugins(config["trainer"]),
-        default_root_dir=folder,
-    )
-    trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
+    trainer = fit(config, module, data, profiler=_profiler(config.get("profiler"), folder))
     if not trainer.is_global_zero:
         return TrainResult(folder, None, None)
     if data.labelled("test"):
@@ -174,10 +166,6 @@ def _log_meshes(loggers: Any, folder: Path, step: int) -> None:
             logger.experiment.log(
                 {f"mesh/{mesh.stem}": wandb.Object3D(str(mesh)), "trainer/global_step": step}
             )
-
-
-def _built(node: Any) -> Any:
-    return build(node, allow_any=True) if isinstance(node, Mapping) and "_target_" in node else node
 
 
 def _profiler(kind: str | None, folder: Path) -> Any:

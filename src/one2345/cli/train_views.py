@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from one2345.build import build
-from one2345.cli.slurm import trainer_plugins
+from one2345.cli.fitting import built, fit
 from one2345.cli.summary import quiet_lightning, summary_box
 
 
@@ -21,18 +21,11 @@ def train_views(config: Mapping[str, Any]) -> tuple[Path, dict[str, float]]:
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     model = build(config["model"], allow_any=True)
     data = build({**config["data"], "size": model.model.size}, allow_any=True)
-    settings = {k: _built(v) for k, v in config["synthesis"].items()}
+    settings = {k: built(v) for k, v in config["synthesis"].items()}
     module = ViewSynthesisModule(
         model=model, optim=build(config["optim"], allow_any=True), model_config=config["model"], **settings
     )
-    trainer = pl.Trainer(
-        **config["trainer"],
-        logger=[_built(node) for node in (config.get("logger") or {}).values() if node],
-        callbacks=[_built(node) for node in (config.get("callbacks") or {}).values() if node],
-        default_root_dir=folder,
-        plugins=trainer_plugins(config["trainer"]),
-    )
-    trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
+    trainer = fit(config, module, data)
     scores = {}
     if data.ids("val"):
         (scores,) = trainer.validate(module, datamodule=data, verbose=False)
@@ -50,7 +43,3 @@ def train_views(config: Mapping[str, Any]) -> tuple[Path, dict[str, float]]:
             print(f"{name}: {value:.2f} dB")
         summary_box(f"{config['name']}: done", {"weights": folder, "metrics": folder / "metrics.csv"})
     return folder, {k: float(v) for k, v in scores.items()}
-
-
-def _built(node: Any) -> Any:
-    return build(node, allow_any=True) if isinstance(node, Mapping) and "_target_" in node else node

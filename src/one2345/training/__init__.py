@@ -1,6 +1,8 @@
 """Lightning glue: the module, its loss terms, the optimiser and the callbacks."""
 
+from .batch_file import load_batch
 from .condition_dropout import ConditionDropout
+from .determinism import determinism
 from .meters import ThroughputMeter
 from .module import ReconstructionModule
 from .optim import AdamCosine
@@ -8,6 +10,7 @@ from .preemption import Preemption
 from .previews import PreviewPanels
 from .progress import ProgressLines, progress_callback
 from .run_checkpoints import RunCheckpoints
+from .step_guard import StepGuard
 from .synthesis_module import ValidationSampling, ViewSynthesisModule
 from .terms import StepTerms, TermSettings
 from .weight_average import WeightAverage
@@ -20,11 +23,14 @@ __all__ = [
     "ProgressLines",
     "ReconstructionModule",
     "RunCheckpoints",
+    "StepGuard",
     "StepTerms",
     "TermSettings",
     "ThroughputMeter",
     "ValidationSampling",
     "ViewSynthesisModule",
     "WeightAverage",
+    "determinism",
+    "load_batch",
     "progress_callback",
 ]

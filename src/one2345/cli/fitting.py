@@ -1,0 +1,73 @@
+"""A training run by Lightning, from its configuration: what all tasks of train.py have in common."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from one2345.build import build
+from one2345.cli.slurm import trainer_plugins
+from one2345.errors import InputError
+
+
+def fit(config: Mapping[str, Any], module: Any, data: Any, **options: Any) -> Any:
+    """Train `module` on `data`, from `run.resume_from` on if there is one; the Trainer.
+
+    options: further arguments of the Trainer. Raises InputError where memory does not suffice, naming settings that
+    need less, and where determinism=strict can't be had.
+    """
+    import lightning.pytorch as pl
+
+    from one2345.training import determinism
+
+    with determinism(config["determinism"]), memory_explained(config):
+        trainer = pl.Trainer(
+            **config["trainer"],
+            logger=[built(node) for node in (config.get("logger") or {}).values() if node],
+            callbacks=[built(node) for node in (config.get("callbacks") or {}).values() if node],
+            plugins=trainer_plugins(config["trainer"]),
+            default_root_dir=Path(config["run"]["dir"]),
+            **options,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=config["run"].get("resume_from"), weights_only=True)
+    return trainer
+
+
+def built(node: Any) -> Any:
+    """The object that a node of the user's own configuration describes; other values as they are."""
+    return build(node, allow_any=True) if isinstance(node, Mapping) and "_target_" in node else node
+
+
+@contextmanager
+def memory_explained(config: Mapping[str, Any]) -> Iterator[None]:
+    """InputError, with three settings that help, in the place of what torch raises when memory runs out."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise InputError(_out_of_memory(config, error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise InputError(_out_of_memory(config, error)) from error
+
+
+def _out_of_memory(config: Mapping[str, Any], error: BaseException) -> str:
+    scale, parts = config.get("scale") or {}, config["trainer"].get("accumulate_grad_batches", 1)
+    views = config.get("task") == "view_synthesis"
+    batch = int((scale.get("synthesis") or {} if views else scale).get("batch", 1))
+    key = "scale.synthesis.batch" if views else "scale.batch"
+    first = f"{key}={max(1, batch // 2)}"
+    if batch > 1:
+        first += f" trainer.accumulate_grad_batches={2 * parts} (the same step in smaller parts)"
+    if views:
+        others = "synthesis.gradient_checkpointing=true, trainer.precision=bf16-mixed"
+    else:
+        others = ", ".join(
+            f"scale.{k}={int(scale[k]) // 2} (now {scale[k]})" for k in ("rays", "volume") if k in scale
+        )
+    return (
+        f"out of memory in training ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); it takes less "
+        f"with {first}, {others}"
+    )
