@@ -69,13 +69,13 @@ def neighbours(source: Sites, target: Sites) -> Pairs:
 def convolve(x: Tensor, kernel: Tensor, pairs: Pairs, count: int) -> Tensor:
     """Gather rows of x (n, in), multiply by the tap of kernel (27, in, out), add into `count` rows (count, out)."""
 
-    def tap(rows: Tensor, matrix: Tensor, into: Tensor, source: Tensor, total: Tensor) -> Tensor:
-        return total.index_add(0, into, rows[source] @ matrix)
+    def tap(rows: Tensor, matrix: Tensor, source: Tensor) -> Tensor:
+        return rows[source] @ matrix
 
     total = x.new_zeros(count, kernel.shape[2])
     for matrix, (into, source) in zip(kernel, pairs, strict=True):
         # The gathered rows of 27 taps are gigabytes: a backward pass gathers them anew.
-        total = checkpoint(tap, x, matrix, into, source, total, use_reentrant=False)
+        total = total.index_add(0, into, checkpoint(tap, x, matrix, source, use_reentrant=False))
     return total
 
 
