@@ -15,8 +15,8 @@ from ..data.batch import SceneBatch
 from ..evaluation.metrics import ObjectMean
 from ..geometry import evaluation_box
 from ..losses import WeightedLosses
-from ..models import ReconstructedField, Reconstructor
-from ..rendering import render_views
+from ..models import ReconstructedField, ReconstructionField, ReconstructionNetwork
+from ..rendering import PlacedField, render_views
 from .optim import AdamCosine
 from .run_checkpoints import check_state
 from .terms import StepTerms, TermSettings
@@ -32,7 +32,7 @@ class ReconstructionModule(pl.LightningModule):
     def __init__(
         self,
         *,
-        model: Reconstructor,
+        model: ReconstructionNetwork,
         loss: WeightedLosses,
         optim: AdamCosine,
         terms: TermSettings | None = None,
@@ -50,9 +50,9 @@ class ReconstructionModule(pl.LightningModule):
         self.model_config = model_config
         self._pixels: int | None = None  # edge of the pictures, once seen
 
-    def field(self, batch: SceneBatch) -> ReconstructedField:
+    def field(self, batch: SceneBatch) -> ReconstructionField:
         """The field that the network makes of the batch's source views."""
-        return self.model(batch.images, batch.masks, batch.cameras)
+        return self.model(batch.images, batch.masks, batch.cameras, reference=batch.reference)
 
     def anneal(self, step: int) -> float:
         """Share of NeuS's strict slope rule at a step."""
@@ -63,6 +63,8 @@ class ReconstructionModule(pl.LightningModule):
         field = self.field(batch)
         # Distances and their gradients need float32.
         with torch.autocast(batch.images.device.type, enabled=False):
+            if isinstance(field, PlacedField):  # rays and losses are counted where the network works
+                field, batch = field.local, batch.in_frame(field.frame)
             terms = StepTerms(
                 field,
                 batch,
@@ -90,8 +92,11 @@ class ReconstructionModule(pl.LightningModule):
             truth = batch.occupancy_64.flatten(1)
             points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
             predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
-            hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
-            for object_id, *values in zip(batch.ids, _iou(predicted, truth), _iou(hull, truth), strict=True):
+            hull_iou = torch.full((len(truth),), torch.nan)  # of networks that start from none
+            if isinstance(field, ReconstructedField):
+                hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
+                hull_iou = _iou(hull, truth)
+            for object_id, *values in zip(batch.ids, _iou(predicted, truth), hull_iou, strict=True):
                 self.shape_scores.update(object_id, *(float(value) for value in values))
 
     def on_validation_epoch_end(self) -> None:
@@ -106,7 +111,7 @@ class ReconstructionModule(pl.LightningModule):
         self.scores.reset()
         self.shape_scores.reset()
 
-    def _psnr(self, field: ReconstructedField, batch: SceneBatch, size: int = 64) -> Tensor:
+    def _psnr(self, field: ReconstructionField, batch: SceneBatch, size: int = 64) -> Tensor:
         """PSNR (b), in dB, of one unseen view of each object at reduced size."""
         if batch.target_cameras is None or batch.target_images is None:
             raise ValueError(
@@ -114,7 +119,7 @@ class ReconstructionModule(pl.LightningModule):
             )
         cameras = batch.target_cameras[:, :1].resized((size, size))
         inv_s = float(self.model.variance())
-        rendered = render_views(field, cameras, field.box, inv_s=inv_s, settings=self.terms.render).rgb[:, 0]
+        rendered = render_views(field, cameras, inv_s=inv_s, settings=self.terms.render).rgb[:, 0]
         truth = torch.nn.functional.interpolate(batch.target_images[:, 0], (size, size), mode="area")
         error = (rendered - truth).square().flatten(1).mean(1)
         return -10 * torch.log10(error.clamp_min(1e-10))
