@@ -87,16 +87,17 @@ class Slurm:
     ) -> None:
         """Until it is, or `job` has ended without it; `logs`: a folder whose *.log say what went on instead."""
         until(lambda: true() or (job and self.ended(job)), logs, "what the test waits for", seconds)
-        assert true(), "\n".join(f"{p.name}: {p.read_text()[-3000:]}" for p in logs.glob("*.log"))
+        said = "\n".join(f"{p.name}: {p.read_text()[-3000:]}" for p in logs.glob("*.log"))
+        assert true(), (self.run("scontrol", "show", "job", job) if job else "") + said
 
     def wait_end(self, job: str, logs: Path, seconds: float = 240.0) -> None:
         self.wait(lambda: self.ended(job), logs, seconds)
 
     def begin_again(self, job: str, restarts: int, logs: Path) -> None:
         """Wait until the job is in the queue, started again so many times, and spare it the two minutes that SLURM
-        has a requeued job wait."""
+        has a requeued job wait. It needs some seconds: what is left of the job must be gone from its node."""
         self.wait(lambda: self.show(job, "JobState", "Restarts") == ["PENDING", str(restarts)], logs)
-        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now+5")
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +131,21 @@ def shell(slurm: Slurm) -> Slurm:
     path = f"{ROOT / 'src'}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"
     slurm.environment.update(ONE2345_PYTHON=sys.executable, ONE2345_ROOT=str(ROOT), PYTHONPATH=path)
     return slurm
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two objects to train on, one for validation, one for the test."""
+    from one2345.cli import prepare
+
+    out = tmp_path_factory.mktemp("objects") / "o"
+    prepare.run(
+        [
+            "source=shapes", "source.train=2", "source.val=1", "source.test=1", "render.size=64", f"out={out}",
+            "workers=1", "render.train_samples.surface_points=2000", "render.train_samples.sdf_points=2000",
+        ]
+    )  # fmt: skip
+    return out
 
 
 def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> Slurm:

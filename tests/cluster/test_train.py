@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-
-from one2345.checkpoint_folder import newest
+from tests.cluster.runs import STEPS, equal, small, state, status, trial
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "slurm" / "train.sbatch"
-STEPS = 16
 TWO = ("--ntasks-per-node=2", "--cpus-per-task=1", "--mem-per-cpu=100")
-SMALL = [
-    "debug=limit", "resume=auto", "run.overwrite=false", "callbacks.last.every_steps=4", "evaluate.hull=false",
-    "evaluate.sphere=false", "evaluate.pictures=false", "scale.volume=8", "scale.extract=16",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two objects to train on, one for validation, one for the test."""
-    from one2345.cli import prepare
-
-    out = tmp_path_factory.mktemp("objects") / "o"
-    prepare.run(
-        [
-            "source=shapes", "source.train=2", "source.val=1", "source.test=1", "render.size=64", f"out={out}",
-            "workers=1", "render.train_samples.surface_points=2000", "render.train_samples.sdf_points=2000",
-        ]
-    )  # fmt: skip
-    return out
-
-
-def run_of(objects: Path, folder: Path, name: str, *more: str) -> list[str]:
-    return [*SMALL, f"scale.steps={STEPS}", "scale.val_every=8", "data=folder", f"data.root={objects}",
-            f"run.root={folder}", f"run.id={name}", *more]  # fmt: skip
-
-
-def trial(folder: Path, **settings: Any) -> list[str]:
-    told = {"_target_": "tests.cluster.trial.Trial", "folder": folder, **settings}
-    return [f"+callbacks.trial.{key}={value}" for key, value in told.items()]
 
 
 def rank_pid(job: str, rank: int) -> int:
@@ -66,23 +32,6 @@ def rank_pid(job: str, rank: int) -> int:
     raise AssertionError(f"job {job} has no rank {rank}")
 
 
-def state(folder: Path) -> dict[str, Any]:
-    found = newest(folder / "checkpoints")
-    assert found is not None, f"{folder} has no checkpoint"
-    return torch.load(found, weights_only=True)
-
-
-def equal(a: Any, b: Any) -> bool:
-    """Bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b
-
-
 @pytest.mark.timeout(900)
 def test_a_run_interrupted_in_all_ways_ends_with_the_weights_of_one_that_was_not(
     shell, objects: Path, tmp_path: Path
@@ -92,8 +41,8 @@ def test_a_run_interrupted_in_all_ways_ends_with_the_weights_of_one_that_was_not
     def reached(step: int) -> bool:
         return all((gates / f"step-{step}-rank-{rank}").exists() for rank in (0, 1))
 
-    plain = shell.submit(*TWO, str(TRAIN), *run_of(objects, tmp_path, "plain"), cwd=tmp_path)
-    argv = run_of(objects, tmp_path, "disturbed", *trial(gates, gates="[2,6,9,13]"))
+    plain = shell.submit(*TWO, str(TRAIN), *small(objects, tmp_path, "run.id=plain"), cwd=tmp_path)
+    argv = small(objects, tmp_path, "run.id=disturbed", *trial(gates, gates="[2,6,9,13]"))
     job = shell.submit(*TWO, "--time=60", str(TRAIN), *argv, cwd=tmp_path)
     shell.wait_end(plain, tmp_path)
     assert shell.show(plain, "JobState", "Restarts") == ["COMPLETED", "0"], log_of(tmp_path, plain)
@@ -132,18 +81,17 @@ def test_a_run_interrupted_in_all_ways_ends_with_the_weights_of_one_that_was_not
     assert undisturbed["global_step"] == disturbed["global_step"] == STEPS
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert equal(undisturbed[part], disturbed[part]), part
-    steps = [
-        int(row["step"]) for row in csv.DictReader((tmp_path / "debug_limit/disturbed/metrics.csv").open())
-    ]
+    with (tmp_path / "debug_limit" / "disturbed" / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)) and len([s for s in steps if s < STEPS]) == STEPS
-    status = json.loads((tmp_path / "debug_limit" / "disturbed" / "status.json").read_text())
-    assert (status["state"], status["restarts"]) == ("finished", 4)
+    ended = status(tmp_path / "debug_limit" / "disturbed")
+    assert (ended["state"], ended["restarts"]) == ("finished", 4)
 
 
 @pytest.mark.timeout(600)
 def test_a_rank_that_raises_ends_the_job_with_its_message(shell, objects: Path, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    argv = run_of(objects, tmp_path, "failing", *trial(marks, fails=1))
+    argv = small(objects, tmp_path, "run.id=failing", *trial(marks, fails=1))
     job = shell.submit("--export=ALL,ONE2345_REQUEUES=0", *TWO, str(TRAIN), *argv, cwd=tmp_path)
     shell.wait(lambda: (marks / "failed").exists(), tmp_path, job=job)
     shell.wait_end(job, tmp_path, 60)
@@ -151,13 +99,13 @@ def test_a_rank_that_raises_ends_the_job_with_its_message(shell, objects: Path, 
     assert "rank 1 failed: RuntimeError: made to fail" in log
     assert f"not requeued: job {job} was started again 0 times, ONE2345_REQUEUES=0" in log
     assert shell.show(job, "JobState", "Restarts") == ["FAILED", "0"]
-    status = json.loads((tmp_path / "debug_limit" / "failing" / "status.json").read_text())
-    assert status["state"] == "failed" and "made to fail" in status["reason"], status
+    ended = status(tmp_path / "debug_limit" / "failing")
+    assert ended["state"] == "failed" and "made to fail" in ended["reason"], ended
 
 
 @pytest.mark.timeout(600)
 def test_an_error_of_configuration_is_not_tried_again(shell, objects: Path, tmp_path: Path) -> None:
-    argv = run_of(objects, tmp_path, "wrong", "model.no_such_key=1")
+    argv = small(objects, tmp_path, "run.id=wrong", "model.no_such_key=1")
     job = shell.submit(*TWO, str(TRAIN), *argv, cwd=tmp_path)
     shell.wait_end(job, tmp_path)
     assert shell.show(job, "JobState", "Restarts", "ExitCode", "Requeue") == ["FAILED", "0", "2:0", "0"]

@@ -13,13 +13,20 @@ from one2345.training import Preemption
 
 
 class Trial(Callback):
-    """Before the steps of `gates` every rank leaves a file in `folder` and waits for a request to stop, or for the file
-    `go`; once in the life of the run. Rank `fails` raises before the step `fails_at`."""
+    """Before the steps of `gates` every rank leaves a file in `folder` and waits for a request to stop, or until the
+    file `go` is there; once in the life of the run. Rank `fails` raises before the step `fails_at`."""
 
     def __init__(
-        self, *, folder: str, gates: Sequence[int] = (), fails: int | None = None, fails_at: int = 2
+        self,
+        *,
+        folder: str,
+        go: str | None = None,
+        gates: Sequence[int] = (),
+        fails: int | None = None,
+        fails_at: int = 2,
     ) -> None:
-        self.folder, self.gates, self.fails, self.fails_at = Path(folder), gates, fails, fails_at
+        self.folder, self.go = Path(folder), None if go is None else Path(go)
+        self.gates, self.fails, self.fails_at = gates, fails, fails_at
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -33,7 +40,7 @@ class Trial(Callback):
         self._mark(self._name(trainer, step))
         (preemption,) = (c for c in trainer.callbacks if isinstance(c, Preemption))  # type: ignore[attr-defined]
         over = time.monotonic() + 240
-        while not preemption.asked and not (self.folder / "go").exists():
+        while not preemption.asked and not (self.go and self.go.exists()):
             if time.monotonic() > over:
                 raise RuntimeError(f"nobody came at step {step}")
             time.sleep(0.05)
