@@ -3,13 +3,14 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 AWKWARD = "it's, (a) [b] = ü"
 
@@ -21,7 +22,7 @@ def command(name: str, *argv: str, cwd: Path, **environment: str) -> str:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -120,3 +121,20 @@ def test_two_processes_share_one_run_folder(prepared, tmp_path):
     runs = list((tmp_path / "experiments" / "runs").glob("*/*"))
     assert len(runs) == 1
     assert steps(runs[0])[-1] >= 3
+
+
+def test_what_one_process_cannot_load_in_validation_ends_both_with_one_message(prepared, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    second = sorted(p for p in (data / "objects").iterdir() if '"val"' in (p / "object.json").read_text())[1]
+    for file in (second / "images").glob("*.png"):
+        file.write_bytes(file.read_bytes()[:60])
+    done = subprocess.run(
+        [sys.executable, "-m", "one2345.cli.train", "debug=limit", "data=folder", "data.root=data", "trainer=ddp",
+         "trainer.devices=2", "trainer.accelerator=cpu", "run.id=a"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr[-3000:]
+    (said,) = [line for line in done.stderr.splitlines() if "not a readable PNG" in line]
+    assert said.startswith(f"error: data/objects/{second.name}/images/")
+    assert "validation and test leave no object out" in said
