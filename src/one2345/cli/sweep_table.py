@@ -16,8 +16,8 @@ SCORES = ("val/iou", "val/psnr")  # columns of metrics.csv whose course is shown
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One task. settings: what not all tasks have alike. step: how many of the optimiser's steps are known of. seconds: at
-    work. curve: the score of validation by step."""
+    """One task. settings: what not all tasks have alike. step: so many of the optimiser's steps are known of. seconds:
+    at work. curve: the score of validation by step."""
 
     number: int
     state: State
