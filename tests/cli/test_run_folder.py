@@ -127,6 +127,50 @@ def test_the_record_within_the_checkpoint_decides(here, capsys, started, beside)
     assert started[0]["run"]["resume_from"] == str(file)
 
 
+def test_a_record_that_names_a_command_runs_nothing(here, capsys, started):
+    marker = here / "ran"
+    model = {"_target_": "os.system", "command": f"touch {marker}"}
+    file = write_checkpoint(here / "given" / "checkpoints" / step_name(3), model)
+    (here / "given" / "config.json").write_text(json.dumps({"model": model, "callbacks": {"x": model}}))
+    assert app.execute(COMMAND, ["scale=laptop", f"resume={file}"]) == 2
+    assert "another model" in capsys.readouterr().err
+    assert started == [] and not marker.exists()
+
+
+def test_a_checkpoint_that_would_run_code_is_not_continued(here, capsys, started):
+    marker = here / "ran"
+
+    class Hostile:
+        def __reduce__(self):
+            return (type(marker).touch, (marker,))
+
+    config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
+    file = (
+        run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
+        / "checkpoints"
+        / step_name(3)
+    )
+    file.parent.mkdir()
+    torch.save({"state_dict": {}, KEY: training_record(config["model"]), "loops": Hostile()}, file)
+    assert app.execute(COMMAND, ["scale=laptop", "run.id=x"]) == 2
+    assert "more than tensors" in capsys.readouterr().err
+    assert started == [] and not marker.exists()
+
+
+def test_a_torn_checkpoint_is_passed_over(here, started, caplog):
+    config = app.configure(COMMAND, ["scale=laptop", "run.id=x"])
+    folder = run_folder.write_config(config, here / "experiments/runs/sdf_base/x").parent
+    whole = write_checkpoint(folder / "checkpoints" / step_name(3), config["model"])
+    torn = write_checkpoint(folder / "checkpoints" / step_name(5), config["model"])
+    torn.write_bytes(torn.read_bytes()[:-30])
+    assert app.execute(COMMAND, ["scale=laptop", "run.id=x"]) == 0
+    assert started[0]["run"]["resume_from"] == str(whole)
+    assert f"{torn} is damaged" in caplog.text
+    whole.write_bytes(b"")
+    with pytest.raises(InputError, match=r"resume=must, but .*checkpoints holds no whole step-"):
+        run_folder.resume_checkpoint(folder, "must")
+
+
 def test_a_checkpoint_without_a_record_is_not_continued(here, capsys, started):
     file = here / "some.ckpt"
     torch.save({"state_dict": {}}, file)

@@ -54,20 +54,22 @@ def memory_explained(config: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _out_of_memory(config: Mapping[str, Any], error: BaseException) -> str:
-    scale, parts = config.get("scale") or {}, config["trainer"].get("accumulate_grad_batches", 1)
     views = config.get("task") == "view_synthesis"
-    batch = int((scale.get("synthesis") or {} if views else scale).get("batch", 1))
-    key = "scale.synthesis.batch" if views else "scale.batch"
-    first = f"{key}={max(1, batch // 2)}"
-    if batch > 1:
-        first += f" trainer.accumulate_grad_batches={2 * parts} (the same step in smaller parts)"
-    if views:
-        others = "synthesis.gradient_checkpointing=true, trainer.precision=bf16-mixed"
-    else:
-        others = ", ".join(
-            f"scale.{k}={int(scale[k]) // 2} (now {scale[k]})" for k in ("rays", "volume") if k in scale
+    scale = (config.get("scale") or {}) if not views else (config.get("scale") or {}).get("synthesis") or {}
+    key, parts = "scale.synthesis" if views else "scale", config["trainer"].get("accumulate_grad_batches", 1)
+    settings = []
+    if (batch := int(scale.get("batch", 1))) > 1:
+        settings.append(
+            f"{key}.batch={batch // 2} trainer.accumulate_grad_batches={2 * parts} (the same step in smaller parts)"
         )
-    return (
-        f"out of memory in training ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); it takes less "
-        f"with {first}, {others}"
-    )
+    if views:
+        settings.append("synthesis.gradient_checkpointing=true")
+    else:
+        settings += [
+            f"scale.{k}={int(scale[k]) // 2} (now {scale[k]})" for k in ("rays", "volume") if k in scale
+        ]
+    settings.append("trainer.precision=bf16-mixed")
+    if views and "pixels" in scale:
+        settings.append(f"scale.synthesis.pixels={int(scale['pixels']) // 2}")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"out of memory in training ({reason}); it takes less with {', '.join(settings[:3])}"
