@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import one2345
+
 ROOT = Path(__file__).parents[2]
+SOURCE = str(Path(one2345.__file__).parents[1])  # the package that this process tests, and no other
 
 
 def killed(script: str, *argv: object, limit: float) -> list[str]:
@@ -18,7 +21,7 @@ def killed(script: str, *argv: object, limit: float) -> list[str]:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "training" / script), *map(str, argv)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([SOURCE, str(ROOT)]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=limit,
