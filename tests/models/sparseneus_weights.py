@@ -16,7 +16,7 @@ RADIUS = 0.42
 
 
 def random_checkpoint(seed: int) -> dict[str, Any]:
-    """The dict that torch.load gives of a released checkpoint (one2345.md section 3.4), float32."""
+    """The dict that torch.load gives of a released checkpoint, float32."""
     draw = _Draw(seed)
     return {
         "sdf_network_lod0": _sdf_network(draw),

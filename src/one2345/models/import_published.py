@@ -55,6 +55,24 @@ def import_published(checkpoint: Path | str) -> tuple[SparseNeus, ImportReport]:
     file = Path(checkpoint)
     content = _read(file)
     model = SparseNeus(**{key: value for key, value in CONFIG.items() if key != "_target_"})
+    mapped = load_released(model, content, where=file)
+    unused = [(key, _why(key)) for key in content if key not in NETWORKS]
+    steps = content.get("iter_step")
+    report = ImportReport(
+        mapped=mapped,
+        unused=tuple(unused),
+        steps=steps if isinstance(steps, int) else None,
+    )
+    return model.eval(), report
+
+
+def load_released(
+    model: SparseNeus, content: Mapping[str, Any], *, where: Path
+) -> tuple[tuple[str, str], ...]:
+    """Put the four networks of a released checkpoint into `model`; our names and theirs.
+
+    Raises CheckpointError naming `where` and the keys that are missing, unknown, of another shape or not finite.
+    """
     wanted = model.state_dict()
     sources = released_sources(wanted)
     state: dict[str, Tensor] = {}
@@ -82,17 +100,10 @@ def import_published(checkpoint: Path | str) -> tuple[SparseNeus, ImportReport]:
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
-            f"{file}: not the released network of one level of detail: {'; '.join(problems[:3])}{more}"
+            f"{where}: not the released network of one level of detail: {'; '.join(problems[:3])}{more}"
         )
     model.load_state_dict(state)
-    unused = [(key, _why(key)) for key in content if key not in NETWORKS]
-    steps = content.get("iter_step")
-    report = ImportReport(
-        mapped=tuple((own, source.name) for own, source in sources.items()),
-        unused=tuple(unused),
-        steps=steps if isinstance(steps, int) else None,
-    )
-    return model.eval(), report
+    return tuple((own, source.name) for own, source in sources.items())
 
 
 def _read(file: Path) -> dict[str, Any]:

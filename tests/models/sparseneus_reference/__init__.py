@@ -12,7 +12,7 @@ pictures and volumes are read corner by corner, gradients are autograd's. One fi
     rays      rays → samples, opacities, colours
     training  a batch of rays → losses, gradients
 
-A checkpoint is the released dict (one2345.md, section 3.4); `double` turns it into the flat `Weights` that all stages
+A checkpoint is the released dict; `double` turns it into the flat `Weights` that all stages
 take, with names such as "sdf_network_lod0.compress_layer.bn.weight". Sizes that the published code fixes follow from
 the arguments: `size` is the side of the pictures (256) and `grid` the number of voxels per axis (96).
 """

@@ -1,4 +1,4 @@
-"""Colour from source views: one2345.md section 2.5, the fixture's quirks 7 and 9."""
+"""Colour from source views: the fixture's quirks 7 and 9."""
 
 from dataclasses import dataclass
 

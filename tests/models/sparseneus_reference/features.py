@@ -1,4 +1,4 @@
-"""The 2D pyramid (one2345.md section 2.1) and the compressing layer (2.2)."""
+"""The 2D pyramid and the compressing layer."""
 
 from dataclasses import dataclass
 

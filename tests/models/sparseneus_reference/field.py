@@ -1,4 +1,4 @@
-"""Signed distance from volume and point: one2345.md sections 2.4 and 2.3b, the fixture's quirks 6 and 7."""
+"""Signed distance from volume and point: the fixture's quirks 6 and 7."""
 
 from itertools import product
 

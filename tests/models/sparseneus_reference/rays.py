@@ -1,4 +1,4 @@
-"""Rays, samples, opacities: one2345.md section 2.6, the fixture's quirks 7, 8 and 10."""
+"""Rays, samples, opacities: the fixture's quirks 7, 8 and 10."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Raw cameras to the cube: one2345.md section 1.5, the fixture's "Frames and axes"."""
+"""Raw cameras to the cube: the fixture's "Frames and axes"."""
 
 from dataclasses import dataclass
 

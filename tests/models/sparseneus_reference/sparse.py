@@ -1,4 +1,4 @@
-"""The sparse 3D network over explicit sets of sites: one2345.md sections 2.3 and 2.3b, the fixture's quirks 2 and 3."""
+"""The sparse 3D network over explicit sets of sites: the fixture's quirks 2 and 3."""
 
 from dataclasses import dataclass
 from itertools import pairwise, product

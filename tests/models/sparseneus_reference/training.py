@@ -1,4 +1,4 @@
-"""A training step's losses: one2345.md section 3.3, the fixture's quirks 8 and 10."""
+"""A training step's losses: the fixture's quirks 8 and 10."""
 
 from dataclasses import dataclass
 

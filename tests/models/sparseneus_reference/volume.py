@@ -1,4 +1,4 @@
-"""The cost volume: one2345.md sections 2.2 and 2.3b, the fixture's quirks 4 and 5."""
+"""The cost volume: the fixture's quirks 4 and 5."""
 
 from dataclasses import dataclass
 

@@ -138,15 +138,14 @@ class SparseNeus(ReconstructionNetwork):
     def cost_volume(self, features: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Features (v, 16, h, w) lifted: (32, n, n, n), variance before mean, and which voxels are active."""
         n = self.box.resolution
-        volume, count = lift(features, self.voxels().to(features), cameras, self.quirks)
+        volume, count = lift(features, self.voxels(features.dtype).to(features), cameras, self.quirks)
         active = count > min(1, len(cameras) - 1)
         return volume.unflatten(1, (n, n, n)), active.reshape(n, n, n)
 
-    def voxels(self) -> Tensor:
+    def voxels(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Positions (n^3, 3) in the cube that features are lifted to, the last axis fastest."""
         n = self.box.resolution
         if not self.quirks.rounded_voxels:
-            return self.box.nodes().reshape(-1, 3)
-        pitch = round(2 / (n - 1), 8)
-        axis = torch.arange(n, dtype=torch.float32) * pitch - 1
+            return self.box.nodes().reshape(-1, 3).to(dtype)
+        axis = torch.arange(n, dtype=dtype) * round(2 / (n - 1), 8) - 1
         return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
