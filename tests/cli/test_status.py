@@ -44,6 +44,16 @@ def test_the_figures_are_those_of_the_manifest(filled: Path) -> None:
     assert as_json([found])["render"]["counts"]["done"] == 4
 
 
+def test_reasons_are_one_where_addresses_and_checksums_differ(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.add("download", ["x-ant", "x-bee"])
+    for id, port, digit in (("x-ant", 4000, "0a"), ("x-bee", 4001, "f1")):
+        ledger.claim("download", 1, lease=60, ids=[id])
+        ledger.fail("download", id, f"http://127.0.0.1:{port}/{id}.glb: the server says sha256 {digit * 32}")
+    (found,) = read_status(tmp_path)
+    assert found.reasons == [("http://#:#/<id>.glb: the server says sha256 #", 2)]
+
+
 def test_the_command_prints_it_while_another_writes(filled: Path, capsys, monkeypatch) -> None:
     over = threading.Event()
 

@@ -181,6 +181,29 @@ def test_what_an_interrupted_run_left_of_other_settings_is_written_anew(
     assert tree(out) == tree(pack)
 
 
+def test_objects_made_anew_since_an_interrupted_run_are_packed_anew(
+    balls: Path, tmp_path: Path, monkeypatch
+) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    shutil.copytree(balls, root)
+
+    def interrupted(*args: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("one2345.data.pack.write_catalogue", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pack_objects(root, out=out, chunk_mb=TINY, progress=False)
+    file = object_folder(root, "ball-0") / "object.json"
+    document = json.loads(file.read_text())
+    document["provenance"]["author"] = "somebody else"
+    file.write_text(json.dumps(document))
+    pack_objects(root, out=out, chunk_mb=TINY, progress=False)
+    pack_objects(root, out=tmp_path / "fresh", chunk_mb=TINY, progress=False)
+    assert tree(out) == tree(tmp_path / "fresh")
+    assert ShardStore(out).record("ball-0").provenance["author"] == "somebody else"
+
+
 def test_another_pack_is_not_overwritten(balls: Path, pack: Path, tmp_path: Path) -> None:
     before = tree(pack)
     with pytest.raises(InputError, match=r"packed with pack.images=png"):

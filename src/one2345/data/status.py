@@ -10,7 +10,7 @@ from typing import Any
 
 from .ledger import STAGES, STATES, Ledger, State
 
-_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(\.\d+)?")
+_NUMBER = re.compile(r"\b[0-9a-f]{64}\b|(?<![\w.])\d[\d,]*(\.\d+)*")  # a sha256 is one, too
 
 
 @dataclass(frozen=True)
