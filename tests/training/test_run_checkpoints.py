@@ -17,6 +17,7 @@ import torch
 from tests.training.small_run import Line, loader
 
 from one2345.checkpoint_folder import by_step, damage, newest, step_name
+from one2345.data.loader import PlainLoader
 from one2345.errors import CheckpointError, InputError
 from one2345.training import RunCheckpoints, ThroughputMeter
 from one2345.training.checkpoint_io import AtomicCheckpointIO, write_checkpoint
@@ -155,6 +156,32 @@ def test_a_hostile_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match=r"step-00000002\.ckpt: damaged, or holds more than tensors"):
         fit(tmp_path, steps=4, ckpt=file)
     assert not marker.exists()
+
+
+class Drawing(Line):
+    """Draws from torch's generator, and from Python's and NumPy's, in both loops."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        noise = torch.randn(()) + random.random() + float(np.random.rand())  # noqa: NPY002
+        return super().training_step(batch, batch_idx) * noise
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        torch.randn(3), random.random(), np.random.rand()  # noqa: NPY002
+
+
+def test_validation_does_not_disturb_training(tmp_path: Path) -> None:
+    weights = []
+    for validations in (0, 4):
+        pl.seed_everything(3, verbose=False)
+        module = Drawing()
+        trainer = pl.Trainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_steps=9,
+            callbacks=[RunCheckpoints(folder=str(tmp_path / str(validations)), every_steps=9)], val_check_interval=2,
+            limit_val_batches=validations, num_sanity_val_steps=0, default_root_dir=tmp_path,
+        )  # fmt: skip
+        trainer.fit(module, PlainLoader(loader(12).dataset), PlainLoader(loader(4).dataset))
+        weights.append([p.detach().clone() for p in module.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def test_generators_go_on_where_they_were() -> None:
