@@ -17,7 +17,7 @@ from one2345.models.norms import BatchNorm, Statistics
 from one2345.models.sparseneus import Quirks
 from one2345.models.sparseneus.field import NEAREST, CubeField
 from one2345.models.sparseneus.lifting import lift, view_positions
-from one2345.models.sparseneus.volume_net import SiteVolumeNet, Sites
+from one2345.models.sparseneus.volume_net import Sites, SiteVolumeNet
 from one2345.models.volume_lookup import FeatureVolume
 from one2345.rendering import RenderSettings, hierarchical
 from one2345.training.terms import StepTerms, TermSettings

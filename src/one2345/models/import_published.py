@@ -151,7 +151,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "scale": "paper",
             "imported": {"from": arguments.checkpoint.name, "sha256": digest, "steps": report.steps},
         }
-        write_release(arguments.out, model.state_dict(), record)
+        try:
+            write_release(arguments.out, model.state_dict(), record)
+        except OSError as error:
+            raise InputError(f"{arguments.out}: can't be written ({error.strerror})") from error
     except One2345Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
