@@ -27,5 +27,8 @@ def test_two_processes_measure_each_object_once(shell, objects: Path, tmp_path: 
     assert (out / "report.html").is_file(), log
     (table,) = out.glob("*objects*.csv")
     with table.open() as file:
-        ids = [row["object"] for row in csv.DictReader(file)]
-    assert sorted(ids) == sorted(f.name for f in (objects / "objects").iterdir())
+        rows = [(row["predictor"], row["object"]) for row in csv.DictReader(file)]
+    names = sorted(f.name for f in (objects / "objects").iterdir())
+    assert len(names) == 4 and len(rows) == len(set(rows))
+    for predictor in {predictor for predictor, _ in rows}:
+        assert sorted(name for who, name in rows if who == predictor) == names

@@ -146,7 +146,7 @@ def waiting(shell, tmp_path: Path):
 def test_a_cancelled_job_stays_cancelled(shell, waiting, tmp_path: Path) -> None:
     job = waiting()
     shell.run("scancel", job)
-    shell.wait_end(job, tmp_path)
+    shell.wait_end(job, tmp_path, 60)
     assert shell.show(job, "JobState", "Restarts") == ["CANCELLED", "0"], log_of(tmp_path, job)
 
 
