@@ -231,6 +231,10 @@ def test_posed_views_need_no_synthesiser(make_pipe, weights):
     posed = ImageTo3D(weights=weights, synthesizer=None, extractor=make_pipe().field.extractor)
     again = posed.from_views(found.views)
     assert np.array_equal(again.mesh.vertices, found.mesh.vertices)
+    # Views that a prepared object keeps to compare with are no sources.
+    last = len(found.views) - 1
+    fewer = posed.from_views(replace(found.views, roles=(*found.views.roles[:last], "target")))
+    assert len(fewer.views) == last and "target" not in fewer.sources
     with pytest.raises(InputError, match="posed views only"):
         posed()
 

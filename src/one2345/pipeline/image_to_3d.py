@@ -196,7 +196,9 @@ class ImageTo3D:
         progress: Progress | None = None,
         warnings: tuple[str, ...] = (),
     ) -> Reconstruction:
-        """The mesh of posed pictures in the world frame; all of them are sources."""
+        """The mesh of posed pictures in the world frame; all of them are sources but views kept to compare with."""
+        if sources := views.indices("stage1", "near"):
+            views = views[sources]
         stages = self._stages(cache, progress)
         mesh = self.field.mesh(views, stages, hull_tolerance=self.hull_tolerance)
         return Reconstruction(
