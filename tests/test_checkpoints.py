@@ -104,7 +104,7 @@ def ckpt(content: Any) -> Callable[[Path], Path]:
             ),
             "can't be built",
         ),
-        (ckpt([1, 2]), "format None"),
+        (ckpt([1, 2]), "holds a list"),
         (lambda folder: write_release(folder / "x.safetensors", format=FORMAT), "`record`"),
         (lambda folder: write_release(folder / "x.safetensors", format=FORMAT, record="{"), "`record`"),
         (lambda folder: write_release(folder / "x.safetensors", format=FORMAT, record="[]"), "`record`"),

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import Module
@@ -22,7 +21,7 @@ from .checkpoint_folder import BEST, newest
 from .errors import CheckpointError, InputError
 from .models import ReconstructionNetwork
 from .paths import PACKAGE
-from .weight_files import DAMAGED, FORMAT, check_names, write_release
+from .weight_files import FORMAT, check_names, read_plain, write_release
 
 PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
 KEY = "one2345"
@@ -135,14 +134,8 @@ def _read_release(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{file}: damaged, or holds more than tensors and plain values ({reason})"
-        ) from error
-    record = content.get(KEY) if isinstance(content, dict) else None
+    content = read_plain(file)
+    record = content.get(KEY)
     if not isinstance(record, dict):
         record = {}
     _check_format(record.get("format"), file)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -29,6 +30,23 @@ DAMAGED = (
     AttributeError,
 )
 """What torch.load makes of bytes that are none of its own, or not whole."""
+
+
+def read_plain(file: Path) -> dict[str, Any]:
+    """The dictionary that torch.save wrote, on the CPU: tensors and plain values, nothing that runs code.
+
+    Raises CheckpointError for a file that is damaged, holds more or is none.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{file}: damaged, or holds more than tensors and plain values ({reason})"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not the state of a network or a run")
+    return content
 
 
 def write_release(path: Path, state: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:

@@ -173,8 +173,8 @@ def test_torn_file(file: Path, kept: int, tmp_path: Path, capsys: pytest.Capture
 def test_other_contents(
     checkpoint: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refused(capsys, [1, 2], tmp_path) == "holds a list, not a released checkpoint"
-    assert refused(capsys, torch.ones(2), tmp_path) == "holds a Tensor, not a released checkpoint"
+    assert refused(capsys, [1, 2], tmp_path) == "holds a list, not the state of a network or a run"
+    assert refused(capsys, torch.ones(2), tmp_path) == "holds a Tensor, not the state of a network or a run"
     none = refused(capsys, {}, tmp_path)
     assert none == f"not a released One-2-3-45 checkpoint: it has no {', '.join(NETWORKS)}"
     del checkpoint["variance_network_lod0"]

@@ -17,26 +17,22 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
+from tests.models.published_step import EVERY_SAMPLE, LOSS, check_gradients, step_terms, table
 from torch import Tensor
 from torch.nn import functional as F
 
-from one2345.data.batch import SceneBatch, TargetRays
 from one2345.geometry import Cameras, Rays, project
-from one2345.losses import Ramp, WeightedLosses
 from one2345.meshing import Extractor
 from one2345.models import SparseNeus
 from one2345.models.import_published import import_published
 from one2345.models.sparseneus.field import CubeField
 from one2345.models.sparseneus.lifting import lift, view_positions
-from one2345.models.sparseneus.released import released_sources
 from one2345.models.sparseneus.view_cube import view_cube
-from one2345.rendering import PlacedField, RenderSettings, hierarchical, render_rays, stratified
+from one2345.rendering import PlacedField, hierarchical, render_rays, stratified
 from one2345.rendering.field import OUTSIDE
-from one2345.training.terms import StepTerms, TermSettings
 
 SHARED = Path(os.environ.get("ONE2345_SHARED", Path(__file__).parents[3] / "shared"))
 FOLDER = SHARED / "fixtures" / "sparseneus"
-EVERY_SAMPLE = RenderSettings(colour_eps=0.0)
 
 pytestmark = [
     pytest.mark.slow,
@@ -381,40 +377,11 @@ def test_training_step(name: str) -> None:
     field = model.in_cube(case.images[None, 1:], cameras, beside=case.images[None, :1])
     # Planes are those of training whatever the statistics.
     field = dataclasses.replace(field, training=True)
-    rays = TargetRays(
-        origins=case["tr_rays_o"][None],
-        directions=case["tr_rays_v"][None],
-        rgb=case["tr_rays_color"][None],
-        mask=case["tr_rays_mask"][None, :, 0],
-        t=case["tr_rays_depth"][None, :, 0],
-    )
-    nothing = torch.zeros(1, 0, 3)
-    batch = SceneBatch(
-        ids=("fixture",), seeds=(0,), images=case.images[None, 1:], masks=torch.ones(1, 8, 256, 256),
-        cameras=cameras, rays=rays, sdf_points=nothing, sdf_values=nothing[..., 0], surface_points=nothing,
-        surface_normals=nothing, surface_colours=nothing,
-    )  # fmt: skip
-    uniform = (case["tr_pts_random"][None] + 1) / 2
-    nodes = torch.full((1, 128, 64), 0.5)
-    nodes[..., 0], nodes[..., -1] = 0.0, 1.0
-
-    class Fixed(StepTerms):
-        def _random(self, stream: str, *shape: int) -> Tensor:
-            return uniform if stream == "sparsity" else nodes
-
-    terms = Fixed(
-        field, batch, inv_s=model.variance(), anneal=anneal, settings=TermSettings(render=EVERY_SAMPLE)
-    )
-    loss = WeightedLosses(
-        colour=1.0,
-        eikonal=0.1,
-        mask=Ramp(end=0.1, begin=50_000, until=50_000),
-        sparsity=Ramp(end=0.02, until=50_000),
-    )
-    total, values = loss(terms.functions(), step)
+    terms = step_terms(case.__getitem__, model, field, case.images[1:], anneal=anneal)
+    total, values = LOSS(terms.functions(), step)
     values = {**values, "depth": terms.functions()["depth"]().detach()}
-    want = dict(zip(case.arrays[f"{name}_loss_names"], case[f"{name}_loss_values"].tolist(), strict=True))
-    assert abs(float(total) / want["loss"] - 1) < 1e-4
+    want = table(case.arrays, f"{name}_loss")
+    assert abs(float(total.detach()) / want["loss"] - 1) < 1e-4
     ours = {
         "colour": "color_fine_loss",
         "eikonal": "gradient_error_loss",
@@ -426,24 +393,13 @@ def test_training_step(name: str) -> None:
         # Opacities depend on where samples lie, which rounding moves on a few rays.
         assert abs(float(value) / want[ours[term]] - 1) < (3e-4 if term == "mask" else 1e-4), term
     # The published monitor divides the mean squared error by three once more.
-    error = (terms.rendered.rgb[0] - batch.rays.rgb[0]).square()[terms.rendered.valid[0]].mean() / 3
+    error = (terms.rendered.rgb[0] - case["tr_rays_color"]).square()[terms.rendered.valid[0]].mean() / 3
     assert abs(float(-10 * torch.log10(error)) - want["psnr"]) < 1e-2
 
     total.backward()
-    sources = released_sources(model.state_dict())
-    norms = dict(
-        zip(case.arrays[f"{name}_gradnorm_names"], case[f"{name}_gradnorm_values"].tolist(), strict=True)
-    )
-    together: dict[str, float] = {}
-    for own, parameter in model.named_parameters():
-        source = sources[own]
-        norm = 0.0 if parameter.grad is None else float(parameter.grad.double().norm())
-        together[source.network] = together.get(source.network, 0.0) + norm**2
-        theirs = max(0.0, norms[".".join((source.network, source.key))])  # -1: no gradient
-        assert abs(norm - theirs) <= 2e-2 * theirs + 1e-6, own
-    for network, squared in together.items():
-        theirs = float(case[f"{name}_gradnorm_{network}"])
-        assert abs(squared**0.5 / theirs - 1) < 1e-3, network
+    networks = check_gradients(model, table(case.arrays, f"{name}_gradnorm"), tolerance=2e-2)
+    for network, norm in networks.items():
+        assert abs(norm / float(case[f"{name}_gradnorm_{network}"]) - 1) < 1e-3, network
     layers = model.sdf_net.layer1.parametrizations.weight
     conv5 = model.volume_net.conv5.conv.weight.grad
     assert conv5 is not None

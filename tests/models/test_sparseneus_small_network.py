@@ -10,23 +10,19 @@ import numpy as np
 import pytest
 import torch
 from tests.models import make_sparseneus_small as small
+from tests.models.published_step import EVERY_SAMPLE, LOSS, check_gradients, step_terms, table
 from tests.models.sparseneus_weights import random_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
 
-from one2345.data.batch import SceneBatch, TargetRays
 from one2345.geometry import Cameras, Rays
-from one2345.losses import Ramp, WeightedLosses
 from one2345.models import SparseNeus
 from one2345.models.import_published import CONFIG, load_released
 from one2345.models.sparseneus.field import CubeField
 from one2345.models.sparseneus.lifting import lift
-from one2345.models.sparseneus.released import released_sources
 from one2345.models.sparseneus.view_cube import view_cube
-from one2345.rendering import RenderSettings, render_rays
-from one2345.training.terms import StepTerms, TermSettings
+from one2345.rendering import render_rays
 
-EVERY_SAMPLE = RenderSettings(colour_eps=0.0)
 ROUNDING = 2e-6  # of float32, in which the reference's numbers are kept
 
 
@@ -201,54 +197,10 @@ def test_training_step(data: Small, name: str) -> None:
     ):
         near(norm.running_mean, data[f"tr_{key}_running_mean"], 1e-5)
         near(norm.running_var, data[f"tr_{key}_running_var"], 1e-5)
-    rays = TargetRays(
-        origins=data["tr_rays_o"][None],
-        directions=data["tr_rays_v"][None],
-        rgb=data["tr_rays_color"][None],
-        mask=data["tr_rays_mask"][None],
-        t=data["tr_rays_depth"][None],
-    )
-    nothing = torch.zeros(1, 0, 3)
-    batch = SceneBatch(
-        ids=("small",), seeds=(0,), images=data.images[None, 1:], masks=torch.ones(1, 4, 64, 64), cameras=cameras,
-        rays=rays, sdf_points=nothing, sdf_values=nothing[..., 0], surface_points=nothing, surface_normals=nothing,
-        surface_colours=nothing,
-    )  # fmt: skip
-    uniform = (data["tr_pts_random"][None] + 1) / 2
-    nodes = torch.full((1, len(data["tr_rays_o"]), 64), 0.5, dtype=torch.float64)
-    nodes[..., 0], nodes[..., -1] = 0.0, 1.0
-
-    class Fixed(StepTerms):
-        def _random(self, stream: str, *shape: int) -> Tensor:
-            return uniform if stream == "sparsity" else nodes
-
-    terms = Fixed(
-        field, batch, inv_s=model.variance(), anneal=anneal, settings=TermSettings(render=EVERY_SAMPLE)
-    )
-    loss = WeightedLosses(
-        colour=1.0,
-        eikonal=0.1,
-        mask=Ramp(end=0.1, begin=50_000, until=50_000),
-        sparsity=Ramp(end=0.02, until=50_000),
-    )
-    total, _ = loss(terms.functions(), step)
-    want = dict(
-        zip(data.arrays[f"{name}_loss_names"].tolist(), data[f"{name}_loss_values"].tolist(), strict=True)
-    )
-    assert abs(float(total) / want["loss"] - 1) < 1e-5
+    terms = step_terms(data.__getitem__, model, field, data.images[1:], anneal=anneal)
+    total, _ = LOSS(terms.functions(), step)
+    assert abs(float(total.detach()) / table(data.arrays, f"{name}_loss")["loss"] - 1) < 1e-5
     near(terms.rendered.rgb[0], data[f"{name}_color"], 1e-4)
     assert torch.equal(terms.rendered.valid[0], data[f"{name}_valid"].bool())
     total.backward()
-    sources = released_sources(model.state_dict())
-    norms = dict(
-        zip(
-            data.arrays[f"{name}_gradnorm_names"].tolist(),
-            data[f"{name}_gradnorm_values"].tolist(),
-            strict=True,
-        )
-    )
-    assert len(norms) == len(list(model.parameters()))
-    for own, parameter in model.named_parameters():
-        norm = 0.0 if parameter.grad is None else float(parameter.grad.norm())
-        theirs = max(0.0, norms[".".join((sources[own].network, sources[own].key))])  # -1: no gradient
-        assert abs(norm - theirs) <= 1e-3 * theirs + 1e-9, own
+    check_gradients(model, table(data.arrays, f"{name}_gradnorm"), tolerance=1e-3)

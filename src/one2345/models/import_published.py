@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from one2345.errors import CheckpointError, InputError, One2345Error
-from one2345.weight_files import DAMAGED, write_release
+from one2345.weight_files import read_plain, write_release
 
 from .sparseneus import SparseNeus
 from .sparseneus.released import NETWORKS, released_sources
@@ -110,15 +110,7 @@ def _read(file: Path) -> dict[str, Any]:
     """The checkpoint's dictionary, with its four networks."""
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; give the released checkpoint, ckpt_215000.pth")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{file}: damaged, or holds more than tensors and plain values ({reason})"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not a released checkpoint")
+    content = read_plain(file)
     absent = [name for name in NETWORKS if not isinstance(content.get(name), Mapping)]
     if absent:
         raise CheckpointError(f"{file}: not a released One-2-3-45 checkpoint: it has no {', '.join(absent)}")

@@ -11,9 +11,8 @@ from typing import IO, Any, cast
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
-from ..errors import CheckpointError
 from ..files import sync
-from ..weight_files import DAMAGED
+from ..weight_files import read_plain
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +46,7 @@ class AtomicCheckpointIO(CheckpointIO):
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
         """Tensors and plain values only, on the CPU; CheckpointError for a file that is damaged or holds more."""
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except DAMAGED as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"{path}: damaged, or holds more than tensors and plain values ({reason})"
-            ) from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path}: holds no state of a training run")
-        return content
+        return read_plain(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
