@@ -121,7 +121,7 @@ def test_rays_that_miss_are_nowhere_inside() -> None:
     o, d, near, far = rays()
     far = far.clone()
     far[0, 2] = near[0, 2]
-    out = render_rays(Shell(), o, d, near, far, inv_s=400.0, settings=SMALL)
+    out = render_rays(Shell(cut=-3.0), o, d, near, far, inv_s=400.0, settings=SMALL)
     assert out.inside.any(-1).tolist() == out.hit.tolist() == [[True, True, False, True, True]]
     assert out.weights_sum[0, 2] == 0
 
