@@ -65,7 +65,7 @@ MUTATIONS = (
         "training/run_checkpoints.py",
         "            set_rng_state(self._before_validation)",
         "            pass",
-        RESUME,
+        KEPT,
     ),
     Mutation(
         "training/loop_state.py", "done=ready if validation_due else ready - 1", "done=ready - 1", RESUME
