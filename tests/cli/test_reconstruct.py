@@ -72,7 +72,8 @@ def test_a_known_object_from_end_to_end(here, weights, capsys):
     assert "views: " in said.err  # times of the stages, in a log
     names = {p.name for p in out.iterdir()}
     assert names == {
-        "mesh.glb", "mesh.ply", "input.png", "views", "turntable.png", "report.json", "config.json", "cache"
+        "mesh.glb", "mesh.ply", "input.png", "views", "turntable.png", "report.json", "config.json", "cache",
+        "status.json",
     }  # fmt: skip
     report = json.loads((out / "report.json").read_text())
     assert report["code"].startswith("0.") and report["elevation"]["source"] == "given"
