@@ -88,9 +88,11 @@ def test_leaking_views_add_to_the_sum_but_not_to_the_count() -> None:
     cameras = looking_along_z((0, 0, -1), (0, 0, -2), (0, 0, 2))
     features, point = plain(1, 2, -1), at((0, 0, 0))
     for on, want in ((False, [0.25, 1.5]), (True, [6 / 2 - 1, 2 / 2])):  # variance before mean
-        rows, count = lift(features, point, cameras, Quirks(leaking_views=on))
-        assert count.tolist() == [2]
-        assert rows[:, 0].tolist() == pytest.approx(want)
+        for integer in (False, True):
+            quirks = Quirks(leaking_views=on, integer_pixels=integer)
+            rows, count = lift(features, point, cameras, quirks)
+            assert count.tolist() == [2]
+            assert rows[:, 0].tolist() == pytest.approx(want)
 
 
 def test_behind_a_camera_the_projection_is_mirrored() -> None:

@@ -169,24 +169,28 @@ def test_importance_weighs_sections_with_both_ends_inside() -> None:
 
 
 @pytest.mark.parametrize("free", [False, True])
-def test_later_rounds_take_outside_for_empty(free: bool) -> None:
+@pytest.mark.parametrize(("low", "high", "shown", "hidden"), [(1.0, 3.0, 1.5, 0.5), (-1.0, 1.0, 0.9, 1.5)])
+def test_later_rounds_take_outside_for_empty(
+    free: bool, low: float, high: float, shown: float, hidden: float
+) -> None:
     """Nothing is drawn to a crossing that lies outside, in any round."""
     near, far = torch.zeros(1), torch.full((1,), 2.0)
     evaluated: list[Tensor] = []
 
     def inside(t: Tensor) -> Tensor:
         evaluated.append(t)
-        return t > 1.0
+        return (t > low) & (t < high)
 
     def sdf(t: Tensor) -> Tensor:
-        return torch.where(t < 1, 0.5 - t, 1.5 - t)  # surfaces at 0.5, outside, and at 1.5
+        first, second = sorted((shown, hidden))
+        return torch.where(t < 1, first - t, second - t)
 
     t = hierarchical(
         sdf, stratified(near, far, 41), fine=32, inv_s=(64.0, 128.0), inside=inside, free_coarse=free
     )
     assert [len(x[0]) for x in evaluated] == [41, 16]
-    assert ((t - 0.5).abs() < 0.1).sum() <= 6  # the given nodes and little more
-    assert ((t - 1.5).abs() < 0.1).sum() > 20
+    assert ((t - hidden).abs() < 0.08).sum() <= 6  # the given nodes and little more
+    assert ((t - shown).abs() < 0.08).sum() > 20
 
 
 def test_gradients_pass_only_from_inside() -> None:
