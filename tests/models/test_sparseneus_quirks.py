@@ -200,7 +200,8 @@ def test_absolute_gain_adds_epsilon_to_the_weight() -> None:
     [(True, 96, [49, 25, 13]), (False, 96, [48, 24, 12]), (True, 16, [9, 5, 3]), (False, 16, [8, 4, 2])],
 )
 def test_odd_sites_reach_beyond_the_far_faces(on: bool, n: int, edges: list[int]) -> None:
-    levels = SiteVolumeNet(odd_sites=on).levels(torch.ones(n, n, n, dtype=torch.bool))
+    network = SparseNeus(resolution=n, quirks={"odd_sites": on})
+    levels = network.volume_net.levels(torch.ones(n, n, n, dtype=torch.bool))
     assert [int(level.mask.sum()) for level in levels] == [n**3, *(edge**3 for edge in edges)]
 
 

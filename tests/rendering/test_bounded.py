@@ -193,6 +193,17 @@ def test_later_rounds_take_outside_for_empty(
     assert ((t - shown).abs() < 0.08).sum() > 20
 
 
+def test_rays_follow_the_fields_rules() -> None:
+    """Unless free, the first samples take the region's edge for a fall, and more are drawn beside it."""
+    o, d, near, far = rays()
+    beside = []
+    for free in (False, True):
+        shell = Shell(cut=-0.5, rules=RayRules(free_coarse=free))
+        y = render_rays(shell, o, d, near, far, inv_s=400.0, settings=SMALL).points[..., 1]
+        beside.append(int(((y > -0.56) & (y < -0.36)).sum()))
+    assert beside[0] > beside[1] + 10
+
+
 def test_gradients_pass_only_from_inside() -> None:
     class Growing(Shell):
         def __init__(self, cut: float) -> None:
