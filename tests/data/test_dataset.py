@@ -63,8 +63,26 @@ def test_shapes_of_an_example(balls: Path) -> None:
         "surface_points": (20, 3),
         "surface_normals": (20, 3),
         "surface_colours": (20, 3),
+        "reference.K": (1, 3, 3),
+        "reference.c2w": (1, 4, 4),
     }
     assert scene.target_images is None
+
+
+def test_reference_is_a_view_of_stage_1_in_evaluation_always_the_first(balls: Path) -> None:
+    record = read_object(object_folder(balls, list_objects(balls)[0]))
+    stage1 = record.cameras[record.indices("stage1")].c2w
+    seen = set()
+    for epoch in range(40):
+        for train in (True, False):
+            examples = dataset(balls, train=train)
+            examples.set_epoch(epoch)
+            reference = examples[0].reference
+            assert reference is not None
+            (found,) = [i for i, c2w in enumerate(stage1) if torch.equal(c2w, reference.c2w[0])]
+            assert train or found == 0
+            seen.add(found)
+    assert seen == set(range(len(stage1)))
 
 
 def test_rays_end_on_the_surface_with_its_colour(balls: Path) -> None:
