@@ -45,7 +45,9 @@ def read_plain(file: Path) -> dict[str, Any]:
             f"{file}: damaged, or holds more than tensors and plain values ({reason})"
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not the state of a network or a run")
+        raise CheckpointError(
+            f"{file}: holds a {type(content).__name__}, not the state of a network or a run"
+        )
     return content
 
 
