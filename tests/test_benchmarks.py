@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -78,3 +79,14 @@ def test_the_metrics_are_measured(tmp_path):
     assert len({r["title"] for r in report["results"]}) == 4
     assert all(r["agree"] for r in report["results"])
     assert (tmp_path / "m.md").read_text().startswith("# Speed of the metrics")
+
+
+def test_the_published_network_is_measured_stage_by_stage(tmp_path):
+    sizes = ["--views", "2", "--repeats", "1", "--pixels", "32", "--volume", "16", "--rays", "8", "--lattice", "20"]
+    chosen = ["--stages", "cost volume", "training step", "volume to coloured mesh"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "published.py"), *sizes, *chosen, "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    results = json.loads((tmp_path / "published.json").read_text())["results"]
+    assert [row["stage"] for row in results] == chosen[1:]
+    assert all(row["cpu s"] > 0 and 0.1 < row["peak GB"] < 4 for row in results)
+    assert results[-1]["vertices"] > 100 and "training step" in (tmp_path / "published.md").read_text()
