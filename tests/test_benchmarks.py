@@ -81,6 +81,7 @@ def test_the_metrics_are_measured(tmp_path):
     assert (tmp_path / "m.md").read_text().startswith("# Speed of the metrics")
 
 
+@pytest.mark.slow
 def test_the_published_network_is_measured_stage_by_stage(tmp_path):
     sizes = ["--views", "2", "--repeats", "1", "--pixels", "32", "--volume", "16", "--rays", "8", "--lattice", "20"]
     chosen = ["--stages", "cost volume", "training step", "volume to coloured mesh"]
