@@ -59,9 +59,10 @@ def test_a_run_interrupted_in_all_ways_ends_with_the_weights_of_one_that_was_not
     shell.begin_again(job, 3, tmp_path)
     assert time.monotonic() - killed < 60
     shell.wait(lambda: reached(13), tmp_path, job=job)
-    shell.run(
-        "scontrol", "update", f"JobId={job}", "TimeLimit=1"
-    )  # a minute from its start: the warning is due
+    (elapsed,) = shell.show(job, "RunTime")
+    hours, minutes, _ = elapsed.split(":")
+    # Whole minutes: the end is one to two away, and the warning comes a minute before it.
+    shell.run("scontrol", "update", f"JobId={job}", f"TimeLimit={60 * int(hours) + int(minutes) + 2}")
     shell.begin_again(job, 4, tmp_path)
     shell.run("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     shell.wait_end(job, tmp_path)
