@@ -103,11 +103,10 @@ class _Worker:
         if self._process is None or not self._process.is_alive():
             context = get_context("spawn")
             self.connection, theirs = context.Pipe()
-            self._process = context.Process(
-                target=_work, args=(self._task, theirs, os.getpid()), daemon=False
-            )
+            process = context.Process(target=_work, args=(self._task, theirs, os.getpid()), daemon=False)
             with deaf_children():
-                self._process.start()
+                process.start()  # a request to end may come in here: then there is nothing to stop
+            self._process = process
             theirs.close()
         self.id, self._begun = id, None
         with suppress(OSError):  # it is dead, which `look` tells
