@@ -83,9 +83,29 @@ def test_the_metrics_are_measured(tmp_path):
 
 @pytest.mark.slow
 def test_the_published_network_is_measured_stage_by_stage(tmp_path):
-    sizes = ["--views", "2", "--repeats", "1", "--pixels", "32", "--volume", "16", "--rays", "8", "--lattice", "20"]
+    sizes = [
+        "--views",
+        "2",
+        "--repeats",
+        "1",
+        "--pixels",
+        "32",
+        "--volume",
+        "16",
+        "--rays",
+        "8",
+        "--lattice",
+        "20",
+    ]
     chosen = ["--stages", "cost volume", "training step", "volume to coloured mesh"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "published.py"), *sizes, *chosen, "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "published.py"),
+        *sizes,
+        *chosen,
+        "--out",
+        str(tmp_path),
+    ]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     results = json.loads((tmp_path / "published.json").read_text())["results"]
     assert [row["stage"] for row in results] == chosen[1:]
