@@ -51,8 +51,8 @@ RELEASED: dict[str, dict[int, tuple[float, float]]] = {
     "extraction, every node": {8: (110.0, 1.6), 32: (110.0, 1.6)},
     "vertex colours": {8: (5.69, 2.47), 32: (18.9, 6.67)},
 }
-"""CPU seconds and peak resident GB of the released code; the lattice of 256^3 is eight times one of 128^3, the 3D network
-is by gathered taps (as a dense one it took 1.07 and 1.41 s)."""
+"""CPU seconds and peak resident GB of the released code; the lattice of 256^3 is eight times one of 128^3, the 3D
+network is by gathered taps (as a dense one it took 1.07 and 1.41 s)."""
 
 
 class Work:
