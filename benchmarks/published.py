@@ -14,7 +14,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from harness import as_json, machine
 from torch import Tensor
 
 from one2345.data.batch import SceneBatch, TargetRays
@@ -225,15 +225,14 @@ def main(argv: list[str] | None = None) -> None:
             print(table(results[-1:]).splitlines()[-1], flush=True)
     facts = {
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}",
+        "machine": machine(("torch", "one2345")),
         "threads": torch.get_num_threads(),
-        "load at the end": round(os.getloadavg()[0], 1),
         "command": "python benchmarks/published.py " + " ".join(sizes),
         "malloc": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
     }
     head = "\n".join(f"- {key}: {value}" for key, value in facts.items())
     note = (__doc__ or "").split("\n\n")[2].strip()
-    write_atomic(options.out / "published.json", json.dumps({**facts, "results": results}, indent=1) + "\n")
+    write_atomic(options.out / "published.json", as_json({**facts, "results": results}))
     write_atomic(
         options.out / "published.md", f"# The published network\n\n{note}\n\n{head}\n\n{table(results)}\n"
     )

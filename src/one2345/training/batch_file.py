@@ -6,14 +6,13 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..data.batch import SceneBatch, TargetRays
 from ..data.pairs import PairBatch
 from ..errors import CheckpointError
 from ..geometry import Cameras
-from ..weight_files import DAMAGED
+from ..weight_files import DAMAGED, read_plain
 from .checkpoint_io import write_checkpoint
 
 _TYPES = {kind.__name__: kind for kind in (SceneBatch, PairBatch, TargetRays, Cameras)}
@@ -28,11 +27,11 @@ def save_batch(file: Path, batch: Any, *, step: int, weights: dict[str, Tensor])
 def load_batch(file: Path) -> tuple[Any, int, dict[str, Tensor]]:
     """Batch, step and weights, on the CPU: `module.load_state_dict(weights)`, and `module.losses(batch, step)` or, in
     view synthesis, `module.loss(batch)` is what happened. CheckpointError for any other file."""
+    content = read_plain(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
         return _built(content["batch"]), int(content["step"]), dict(content["state_dict"])
     except DAMAGED as error:
-        raise CheckpointError(f"{file}: damaged, or no batch that a run has left ({error})") from error
+        raise CheckpointError(f"{file}: no batch that a run has left ({error})") from error
 
 
 def _plain(value: Any) -> Any:

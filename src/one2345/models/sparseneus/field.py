@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -141,13 +141,10 @@ class CubeField:
     def only(self, index: int) -> CubeField:
         """The field of one object of the batch, as a batch of one."""
         one = slice(index, index + 1)
-        return CubeField(
-            sdf_net=self.sdf_net,
-            blend_net=self.blend_net,
-            volume=FeatureVolume(values=self.volume.values[one], box=self.box, strict=self.volume.strict),
+        return replace(
+            self,
+            volume=replace(self.volume, values=self.volume.values[one]),
             active=self.active[one],
             colour_maps=self.colour_maps[one],
             cameras=self.cameras[one],
-            quirks=self.quirks,
-            training=self.training,
         )
