@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -277,3 +278,22 @@ def test_the_cache_keeps_to_its_budget(balls: Path) -> None:
         cache.trim()
     assert len(cache._objects) == 2
     assert "ball-4" in cache._objects
+
+
+def test_a_step_draws_one_number_of_sources_for_all_its_examples(balls: Path) -> None:
+    data = dataset(balls, sizes=replace(SIZES, fewest_views=2))
+    counts = [{len(data[Draw(index, 0, 0, batch)].images) for index in range(3)} for batch in range(24)]
+    assert all(len(found) == 1 for found in counts)
+    assert len(set().union(*counts)) >= 4
+    assert data[Draw(0, 0, 0, 5)].cameras.K.shape == data[Draw(1, 0, 0, 5)].cameras.K.shape
+    assert len(dataset(balls, sizes=replace(SIZES, fewest_views=2), train=False)[0].images) == 8
+    few = [data.sizes.drawn_views(0, 0, batch) for batch in range(4000)]
+    assert set(few) == set(range(2, 9))
+    share = sum(count < 4 for count in few) / len(few)  # as many below 4 as log(4 / 2) is of log(9 / 2)
+    assert share == pytest.approx(math.log(2) / math.log(4.5), abs=0.03)
+
+
+@pytest.mark.parametrize("views", [None, 4])
+def test_the_fewest_sources_are_no_more_than_the_most(views: int | None) -> None:
+    with pytest.raises(InputError, match=f"fewest_views=5: needs views={views}"):
+        SceneSizes(views=views, fewest_views=5)

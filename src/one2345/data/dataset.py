@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from one2345.errors import InputError
-from one2345.seeding import key, torch_rng
+from one2345.seeding import Part, key, torch_rng
 from one2345.views import ObjectRecord, PosedViews, Samples
 
 from .batch import Scene, TargetRays
@@ -27,8 +28,10 @@ from .stores import Store, open_store
 class SceneSizes:
     """How much of an object one example holds.
 
-    views: source views, None for all (training draws them, evaluation spreads them evenly). rays, sdf_points,
-    surface_points: counts; with 0 points data without labels will do. ray_views: views that the rays of one
+    views: source views, None for all (training draws them, evaluation spreads them evenly). fewest_views: training
+    draws their number too, from this one to `views`, the same for all examples of a step, small ones as likely as
+    large ones on a logarithmic scale; None: always `views`. rays, sdf_points, surface_points: counts; with 0 points
+    data without labels will do. ray_views: views that the rays of one
     example come from, None for all that may give rays: target views, which a network is never given as sources,
     so that it can't copy the pixel; where none are left, every true view. targets: views to compare renders with
     (validation). held_out: the last so many target views give no rays in training and are the first to be
@@ -36,6 +39,7 @@ class SceneSizes:
     """
 
     views: int | None = 8
+    fewest_views: int | None = None
     rays: int = 512
     sdf_points: int = 4096
     surface_points: int = 1024
@@ -44,13 +48,25 @@ class SceneSizes:
     held_out: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("views", "ray_views", "rays"):
+        for name in ("views", "fewest_views", "ray_views", "rays"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}={value}: must be at least 1")
         for name in ("targets", "held_out", "sdf_points", "surface_points"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)}: must not be negative")
+        if self.fewest_views is not None and (self.views is None or self.fewest_views > self.views):
+            raise InputError(
+                f"fewest_views={self.fewest_views}: needs views={self.views} to be a number that is not smaller"
+            )
+
+    def drawn_views(self, *parts: Part) -> int | None:
+        """The number of source views of a training step that `parts` name."""
+        if self.fewest_views is None or self.views is None:
+            return self.views
+        low, high = math.log(self.fewest_views), math.log(self.views + 1)
+        share = float(torch.rand((), generator=torch_rng(*parts, "number of views"), dtype=torch.float64))
+        return min(int(math.exp(low + share * (high - low)) + 1e-9), self.views)
 
 
 class ViewsDataset(Dataset[Scene]):
@@ -101,7 +117,7 @@ class ViewsDataset(Dataset[Scene]):
     def sources(self, id: str, *, epoch: int = 0, repeat: int = 0) -> PosedViews:
         """The source views of an object as the network is given them."""
         item = self._cache.get(id)
-        views = self._sources(item, (self.seed, epoch, repeat, id))
+        views = self._sources(item, (self.seed, epoch, repeat, id), self.sizes.views)
         self._cache.trim()
         return views
 
@@ -111,17 +127,20 @@ class ViewsDataset(Dataset[Scene]):
         parts = (self.seed, draw.epoch, draw.repeat, id) if self.train else (self.seed, 0, 0, id)
         item = self._cache.get(id)
         try:
-            return self._scene(item, parts)
+            return self._scene(item, parts, self._views(draw))
         finally:
             self._cache.trim()
+
+    def _views(self, draw: Draw) -> int | None:
+        return self.sizes.drawn_views(self.seed, draw.epoch, draw.batch) if self.train else self.sizes.views
 
     def _plain(self, index: int) -> Draw:
         if index < 0 or not self.ids:
             raise IndexError(f"index {index} of {len(self.ids)} objects")
         return Draw(index=index % len(self.ids), epoch=self.epoch, repeat=index // len(self.ids))
 
-    def _scene(self, item: CachedObject, parts: tuple) -> Scene:
-        sources = self._sources(item, parts)
+    def _scene(self, item: CachedObject, parts: tuple, views: int | None) -> Scene:
+        sources = self._sources(item, parts, views)
         samples = self._labels(item)
         sdf = _choose(len(samples.sdf_values), self.sizes.sdf_points, torch_rng(*parts, "sdf"))
         surface = _choose(
@@ -149,9 +168,9 @@ class ViewsDataset(Dataset[Scene]):
             return item.labels(occupancy=not self.train)
         return Samples.none()
 
-    def _sources(self, item: CachedObject, parts: tuple) -> PosedViews:
+    def _sources(self, item: CachedObject, parts: tuple, views: int | None) -> PosedViews:
         record = item.record
-        chosen = self._source_indices(record, parts)
+        chosen = self._source_indices(record, parts, views)
         images, masks = item.images(chosen)
         position = {record.names[old]: new for new, old in enumerate(chosen)}
         depth = item.depths(chosen) if record.has_depth and self.inputs.wants_depth else None
@@ -176,8 +195,8 @@ class ViewsDataset(Dataset[Scene]):
             return stage1[0]
         return stage1[int(torch.randint(len(stage1), (), generator=torch_rng(*parts, "reference")))]
 
-    def _source_indices(self, record: ObjectRecord, parts: tuple) -> list[int]:
-        found, wanted = record.source_indices(), self.sizes.views
+    def _source_indices(self, record: ObjectRecord, parts: tuple, wanted: int | None) -> list[int]:
+        found = record.source_indices()
         count = len(found) if wanted is None else wanted
         if count > len(found) or not found:
             raise InputError(

@@ -17,11 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class Draw(NamedTuple):
-    """Which object of the data set, and which draw of it: workers need no epoch of their own."""
+    """Which object of the data set, and which draw of it: workers need no epoch of their own.
+
+    batch: number of the global batch in its epoch, for what all examples of a step have in common.
+    """
 
     index: int
     epoch: int
     repeat: int
+    batch: int = 0
 
 
 class ObjectSampler(DistributedSampler):
@@ -88,7 +92,7 @@ class ObjectSampler(DistributedSampler):
             if position // self.count != repeat:
                 repeat = position // self.count
                 order = self._order(repeat)
-            yield Draw(int(order[position % self.count]), self.epoch, repeat)
+            yield Draw(int(order[position % self.count]), self.epoch, repeat, position // self.batch)
 
     def __len__(self) -> int:
         return len(range(self.rank, self.total, self.num_replicas))

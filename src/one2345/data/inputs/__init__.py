@@ -1,8 +1,9 @@
-"""Source views as a network sees them: exact, simulated (as a diffusion model errs), predicted (by one)."""
+"""Source views as a network sees them: exact, simulated (as a diffusion model errs), predicted (by one), or mixed."""
 
 from one2345.views.simulation import SimulatedInputs
 
 from .base import ExactInputs, Inputs
+from .mixed import MixedInputs
 from .predicted import PredictedInputs
 
-__all__ = ["ExactInputs", "Inputs", "PredictedInputs", "SimulatedInputs"]
+__all__ = ["ExactInputs", "Inputs", "MixedInputs", "PredictedInputs", "SimulatedInputs"]
