@@ -15,7 +15,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv blender-env train train-long test test-slow test-cluster mutation lint format clean
+.PHONY: help setup venv blender-env train train-long test test-slow test-cluster mutation lint docs notebooks format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -76,6 +76,12 @@ lint: $(VENV)/.dev ## style, types, and the direction of the imports
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.dev ## the documentation as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
+
+notebooks: $(VENV)/.dev ## execute all notebooks; ARGS=--write keeps what they show
+	$(BIN)/python notebooks/build.py $(ARGS)
 
 format: $(VENV)/.dev ## put the code into the house's style
 	$(BIN)/ruff check --fix .
