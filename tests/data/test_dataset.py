@@ -207,6 +207,26 @@ def test_without_free_targets_rays_come_from_every_exact_render(balls: Path) -> 
     assert seen_from(data[0].rays, data.record("ball-0")) == {f"s{k}" for k in range(8)}
 
 
+def test_rays_of_the_inputs_show_what_the_network_is_given(balls: Path) -> None:
+    class Grey:
+        wants_depth = False
+
+        def __call__(self, record, sources, *, key):
+            return replace(sources, images=1 - 0.5 * sources.masks[:, None].expand_as(sources.images))
+
+    sizes = replace(SIZES, rays=4000, rays_of="inputs")
+    data = dataset(balls, sizes=sizes, inputs=Grey())
+    rays = data[0].rays
+    assert rays.t is None
+    assert seen_from(rays, data.record("ball-0")) == {f"s{k}" for k in range(8)}
+    assert torch.allclose(rays.rgb, (1 - 0.5 * rays.mask)[:, None].expand(-1, 3), atol=3 / 255)
+    assert 0.2 < rays.mask.mean() < 0.95
+    two = dataset(balls, sizes=replace(sizes, ray_views=2))[0].rays
+    assert len(two.origins.unique(dim=0)) == 2
+    with pytest.raises(InputError, match="rays_of='predictions'"):
+        replace(SIZES, rays_of="predictions")
+
+
 def seen_from(rays: TargetRays, record: ObjectRecord) -> set[str]:
     """Names of the views in which the rays begin."""
     distance = torch.cdist(rays.origins.unique(dim=0), record.cameras.centres)

@@ -13,7 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
-from one2345.data.inputs import ExactInputs, PredictedInputs, SimulatedInputs
+from one2345.data.inputs import ExactInputs, PredictedInputs, RaisedInputs, SimulatedInputs
 from one2345.errors import InputError
 from one2345.geometry import orbit_cameras
 from one2345.paths import conf_dir
@@ -53,6 +53,16 @@ RECORD = SimpleNamespace(id="cup")
 def test_exact_inputs_are_the_same_views() -> None:
     true = views()
     assert ExactInputs()(None, true, key=(0,)) is true
+
+
+def test_raised_inputs_are_the_same_pictures_at_wrong_poses() -> None:
+    true = views()
+    wrong = RaisedInputs(degrees=-30)(None, true, key=(0,))
+    assert torch.allclose(wrong.cameras.c2w, orbit_cameras([0.0, 90.0], [-20.0, -20.0]).c2w, atol=1e-6)
+    assert torch.allclose(wrong.reference_camera.c2w, wrong.cameras.c2w[:1], atol=1e-6)
+    assert wrong.images is true.images and wrong.masks is true.masks and wrong.depth is None
+    drifting = RaisedInputs(degrees=1, inputs=SimulatedInputs())
+    assert drifting.wants_depth == SimulatedInputs().wants_depth
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

@@ -19,6 +19,7 @@ from one2345.geometry import (
     pixel_centres,
     pixel_rays,
     project,
+    raised,
     sample_views,
     spherical,
     z_per_t,
@@ -45,6 +46,15 @@ def test_orbit_places_the_camera(azimuth: float, elevation: float, centre: tuple
 def test_axes_of_the_front_camera() -> None:
     c2w = orbit(0.0, 0.0)
     assert torch.allclose(c2w[:3, :3], torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), atol=1e-7)
+
+
+@pytest.mark.parametrize("degrees", [30.0, -30.0, 0.0])
+def test_raised_cameras_stand_higher_on_their_orbit(degrees: float) -> None:
+    azimuths, elevations = [0.0, 100.0, 240.0], [-10.0, 20.0, 55.0]
+    higher = raised(orbit_cameras(azimuths, elevations, size=32), degrees)
+    wanted = orbit_cameras(azimuths, [e + degrees for e in elevations], size=32)
+    assert torch.allclose(higher.c2w, wanted.c2w, atol=1e-6)
+    assert torch.equal(higher.K, wanted.K)
 
 
 @settings(deadline=None, max_examples=25)

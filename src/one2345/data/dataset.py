@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from one2345.errors import InputError
 from one2345.seeding import Part, key, torch_rng
 from one2345.views import ObjectRecord, PosedViews, Samples
+from one2345.views.images import straight_rgba
 
 from .batch import Scene, TargetRays
 from .cache import CachedObject, ObjectCache
@@ -33,7 +34,8 @@ class SceneSizes:
     large ones on a logarithmic scale; None: always `views`. rays, sdf_points, surface_points: counts; with 0 points
     data without labels will do. ray_views: views that the rays of one
     example come from, None for all that may give rays: target views, which a network is never given as sources,
-    so that it can't copy the pixel; where none are left, every true view. targets: views to compare renders with
+    so that it can't copy the pixel; where none are left, every true view. rays_of: `truth`, or `inputs`: the views that
+    the network is given, as they are given, without depth, as where nothing else is known of an object. targets: views to compare renders with
     (validation). held_out: the last so many target views give no rays in training and are the first to be
     compared with in validation.
     """
@@ -44,6 +46,7 @@ class SceneSizes:
     sdf_points: int = 4096
     surface_points: int = 1024
     ray_views: int | None = None
+    rays_of: Literal["truth", "inputs"] = "truth"
     targets: int = 4
     held_out: int = 0
 
@@ -55,6 +58,8 @@ class SceneSizes:
         for name in ("targets", "held_out", "sdf_points", "surface_points"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)}: must not be negative")
+        if self.rays_of not in ("truth", "inputs"):
+            raise InputError(f"rays_of={self.rays_of!r}: it takes truth or inputs")
         if self.fewest_views is not None and (self.views is None or self.fewest_views > self.views):
             raise InputError(
                 f"fewest_views={self.fewest_views}: needs views={self.views} to be a number that is not smaller"
@@ -153,7 +158,7 @@ class ViewsDataset(Dataset[Scene]):
             masks=sources.masks,
             cameras=sources.cameras,
             reference=sources.reference_camera,
-            rays=self._rays(item, parts),
+            rays=self._rays(item, parts) if self.sizes.rays_of == "truth" else self._own_rays(sources, parts),
             sdf_points=samples.sdf_points[sdf],
             sdf_values=samples.sdf_values[sdf],
             surface_points=samples.surface_points[surface],
@@ -225,6 +230,14 @@ class ViewsDataset(Dataset[Scene]):
         rgba = torch.stack([item.rgba[v] for v in views])
         depth = torch.stack([item.depth[v] for v in views]) if record.has_depth else None
         return draw_rays(rgba, depth, record.cameras[views], self.sizes.rays, generator=generator)
+
+    def _own_rays(self, sources: PosedViews, parts: tuple) -> TargetRays:
+        """Rays of what the network is given."""
+        generator = torch_rng(*parts, "rays")
+        limit = min(self.sizes.ray_views or len(sources), len(sources))
+        views = sources[torch.randperm(len(sources), generator=generator)[:limit].sort().values]
+        rgba = torch.from_numpy(straight_rgba(views.images, views.masks))
+        return draw_rays(rgba, None, views.cameras, self.sizes.rays, generator=generator)
 
     def _truth(self, item: CachedObject, samples: Samples) -> dict[str, Any]:
         record, sizes = item.record, self.sizes

@@ -10,6 +10,7 @@ from .cameras import (
     look_at,
     orbit,
     orbit_cameras,
+    raised,
     spherical,
 )
 from .conventions import (
@@ -66,6 +67,7 @@ __all__ = [
     "pixel_centres",
     "pixel_rays",
     "project",
+    "raised",
     "sample_views",
     "spherical",
     "y_up_from_z_up",

@@ -7,6 +7,7 @@ up from the horizon. Angles are degrees at every public boundary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,6 +146,23 @@ def orbit(azimuth: Tensor | float, elevation: Tensor | float, radius: Tensor | f
     rotation = torch.stack([right, down, -outward], -1)
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64).expand(*a.shape, 1, 4)
     return torch.cat([torch.cat([rotation, (r[..., None] * outward)[..., None]], -1), bottom], -2).float()
+
+
+def raised(cameras: Cameras, degrees: float) -> Cameras:
+    """Each camera (...) turned about its own horizontal axis through the origin: `degrees` higher on its orbit.
+
+    Of a camera that looks at the origin azimuth, radius and roll stay; past the pole it goes down the other side.
+    """
+    angle = torch.tensor(-math.radians(degrees), dtype=torch.float64)
+    axis = cameras.c2w[..., :3, 0].double()
+    zero = torch.zeros_like(axis[..., 0])
+    x, y, z = axis.unbind(-1)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    turn = torch.eye(3, dtype=torch.float64, device=axis.device) + angle.sin() * cross
+    turn = turn + (1 - angle.cos()) * cross @ cross
+    c2w = cameras.c2w.clone()
+    c2w[..., :3, :] = (turn @ cameras.c2w[..., :3, :].double()).to(c2w)
+    return Cameras(K=cameras.K, c2w=c2w, size=cameras.size)
 
 
 def spherical(c2w: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Inputs(Protocol):
     """Turns the true source views of an object into those that the network is given.
 
-    Cameras, names, roles and parents stay as they are (the poses are nominal); images and masks may change.
+    Names, roles and parents stay as they are; images and masks may change, and cameras where a network is to be given
+    wrong ones (else the poses are nominal).
     `key` is (seed, epoch, object id) or whatever names the draw: the same key gives the same bytes, whatever
     the order of the views and whichever process asks. wants_depth: whether true depth of the sources helps.
     """
