@@ -60,9 +60,9 @@ def check(config: Mapping[str, Any]) -> None:
     check_device(config["device"])
     check_folder_writable(Path(config["run"]["dir"]))
     if config["text"] is not None:
-        _check_weights(config["text_to_image"])
+        check_weights(config["text_to_image"])
     if config["posed"] is None:
-        _check_weights(config["views"])
+        check_weights(config["views"])
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -78,24 +78,8 @@ def pictures(folder: Path) -> list[Path]:
 
 def main(config: Mapping[str, Any]) -> Any:
     """Reconstruct; returns the paths that were written, by picture."""
-    from one2345.cli.devices import pick_device
-    from one2345.pipeline import ImageTo3D, Weights
-
     out = Path(config["run"]["dir"])
-    device = pick_device(config["device"])
-    pipe = ImageTo3D(
-        weights=Weights.load(config["ckpt"]),
-        synthesizer=None if config["posed"] is not None else build(config["views"], allow_any=True),
-        plan=build(config["plan"], allow_any=True),
-        estimator=build(config["elevation_estimator"], allow_any=True),
-        extractor=build(config["extractor"], allow_any=True),
-        hull_tolerance=config["hull_tolerance"],
-        segment=config["segment"],
-        fill=config["fill"],
-        download=config["download"],
-        group=config["group"],
-        device=device,
-    )
+    pipe = pipeline(config, None if config["posed"] is not None else build(config["views"], allow_any=True))
     if config["posed"] is not None:
         return {"posed": _posed(config, pipe, out)}
     source = None if config["image"] is None else Path(config["image"]).expanduser()
@@ -108,6 +92,26 @@ def main(config: Mapping[str, Any]) -> Any:
         text = _draw_text(config, image)
     name = "object" if source is None else source.stem
     return {name: _one(config, pipe, image, out, name, text)}
+
+
+def pipeline(config: Mapping[str, Any], synthesizer: Any) -> Any:
+    """The pipeline (an `ImageTo3D`) that `config` describes, around `synthesizer`; None takes posed views only."""
+    from one2345.cli.devices import pick_device
+    from one2345.pipeline import ImageTo3D, Weights
+
+    return ImageTo3D(
+        weights=Weights.load(config["ckpt"]),
+        synthesizer=synthesizer,
+        plan=build(config["plan"], allow_any=True),
+        estimator=build(config["elevation_estimator"], allow_any=True),
+        extractor=build(config["extractor"], allow_any=True),
+        hull_tolerance=config["hull_tolerance"],
+        segment=config["segment"],
+        fill=config["fill"],
+        download=config["download"],
+        group=config["group"],
+        device=pick_device(config["device"]),
+    )
 
 
 def _one(
@@ -125,10 +129,11 @@ def _one(
     return _save(config, found, out, name, text)
 
 
-def _save(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any = None) -> dict[str, Path]:
+def write(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any = None) -> dict[str, Path]:
+    """Write a `Reconstruction` to the folder `out` as `config` says; the paths by what they are."""
     from one2345.pipeline import save
 
-    paths = save(
+    return save(
         found,
         out,
         id=name,
@@ -137,6 +142,10 @@ def _save(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any
         frames=config["frames"],
         provenance={"code": code_version(), "libraries": libraries(), "text": text},
     )
+
+
+def _save(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any = None) -> dict[str, Path]:
+    paths = write(config, found, out, name, text)
     for line in found.warnings:
         print(f"note: {line}")
     if found.elevation is not None:
@@ -203,8 +212,8 @@ def _draw_text(config: Mapping[str, Any], file: Path) -> dict[str, Any]:
     return made_of
 
 
-def _check_weights(node: Mapping[str, Any]) -> None:
-    """Whether the weights of a node are within reach, where its class can say so without loading them."""
+def check_weights(node: Mapping[str, Any]) -> None:
+    """Refuse a node whose weights are out of reach, where its class can say so without loading them."""
     target = build({**node, "_partial_": True}, allow_any=True)
     if hasattr(target.func, "check"):
         build(node, allow_any=True).check()
