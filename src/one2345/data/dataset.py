@@ -32,12 +32,12 @@ class SceneSizes:
     views: source views, None for all (training draws them, evaluation spreads them evenly). fewest_views: training
     draws their number too, from this one to `views`, the same for all examples of a step, small ones as likely as
     large ones on a logarithmic scale; None: always `views`. rays, sdf_points, surface_points: counts; with 0 points
-    data without labels will do. ray_views: views that the rays of one
-    example come from, None for all that may give rays: target views, which a network is never given as sources,
-    so that it can't copy the pixel; where none are left, every true view. rays_of: `truth`, or `inputs`: the views that
-    the network is given, as they are given, without depth, as where nothing else is known of an object. targets: views to compare renders with
-    (validation). held_out: the last so many target views give no rays in training and are the first to be
-    compared with in validation.
+    data without labels will do. ray_views: views that the rays of one example come from, None for all that may give
+    rays: target views, which a network is never given as sources, so that it can't copy the pixel; where none are
+    left, every true view. rays_of: `truth`, or `inputs`: the views that the network is given, as they are given and
+    without depth, as where nothing else is known of an object. targets: views to compare renders with (validation).
+    held_out: the last so many target views give no rays in training and are the first to be compared with in
+    validation.
     """
 
     views: int | None = 8
