@@ -19,11 +19,13 @@ from torch.nn import Module
 from .build import build
 from .checkpoint_folder import BEST, newest
 from .errors import CheckpointError, InputError
+from .files import write_atomic
 from .models import ReconstructionNetwork
 from .paths import PACKAGE
 from .weight_files import FORMAT, check_names, read_plain, write_release
 
 PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
+RELEASE = "model.safetensors"
 KEY = "one2345"
 PREFIX = "model."
 # All that the configuration of a network is made of, and so all that one which comes with a file may name.
@@ -33,7 +35,8 @@ PARTS = ("one2345.models", "one2345.rendering.Variance")
 def load_reconstructor(path: str | Path) -> tuple[ReconstructionNetwork, dict[str, Any]]:
     """The network in evaluation mode and the record that came with it.
 
-    path: `pretrained`, a `.safetensors` release, a `.ckpt` or a run folder (its best checkpoint, else its last).
+    path: `pretrained`, a `.safetensors` release or a folder with one, a `.ckpt` or a run folder (its best checkpoint,
+    else its last).
     The record holds `model`, the network's configuration; `scale`, the name of the sizes it was trained at, if
     that is known; and notes. Raises CheckpointError naming the file and what is wrong: missing, damaged, not
     ours, of another model.
@@ -73,12 +76,14 @@ def find_checkpoint(path: str | Path) -> Path:
         file = PRETRAINED
     else:
         file = Path(path).expanduser()
-        if file.is_dir():
+        if (file / RELEASE).is_file():
+            file = file / RELEASE
+        elif file.is_dir():
             folder = file / "checkpoints" if (file / "checkpoints").is_dir() else file
             found = folder / BEST if (folder / BEST).is_file() else newest(folder)
             if found is None:
                 raise CheckpointError(
-                    f"{file}: no {BEST} or step-*.ckpt in this folder or in its checkpoints/"
+                    f"{file}: no {RELEASE} in this folder, and no {BEST} or step-*.ckpt in it or in its checkpoints/"
                 )
             file = found
     if not file.is_file():
@@ -94,6 +99,13 @@ def save_release(path: Path, model: ReconstructionNetwork, record: Mapping[str, 
     record: needs the plain `model` configuration; its `scale` names the sizes that evaluation then takes.
     """
     write_release(path, model.state_dict(), record)
+
+
+def save_folder(folder: Path, model: ReconstructionNetwork, record: Mapping[str, Any], *, card: str) -> None:
+    """Write a release as a folder that a hub takes as it is: model.safetensors, config.json (the record), README.md."""
+    write_atomic(folder / "README.md", card)
+    write_atomic(folder / "config.json", json.dumps(dict(record), indent=2, sort_keys=True) + "\n")
+    save_release(folder / RELEASE, model, record)
 
 
 def training_record(model_config: Mapping[str, Any], *, pixels: int | None = None) -> dict[str, Any]:
