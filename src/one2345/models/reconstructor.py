@@ -13,6 +13,7 @@ from ..rendering import Variance
 from .base import ReconstructionNetwork
 from .blend_net import BlendNet, view_directions
 from .cost_volume import lift, sampling_grid
+from .feature_maps import colour_maps
 from .feature_net import FeatureNet
 from .sdf_net import SdfNet
 from .volume_lookup import FeatureVolume
@@ -23,7 +24,8 @@ from .volume_net import VolumeNet
 class ReconstructedField:
     """Signed distance and colour of a batch of b objects anywhere in space; what rendering and meshing call.
 
-    colour_maps: (b, v, 3 + f, h, w), RGB of the source views and the features that travel with it.
+    colour_maps: (b, v, 3 + f, h, w), RGB of the source views and the features that travel with it, one row of
+    memory per pixel.
     """
 
     sdf_net: SdfNet
@@ -141,7 +143,7 @@ class Reconstructor(ReconstructionNetwork):
         inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
         fine, middle, _ = self.feature_net(inputs.contiguous(memory_format=torch.channels_last))
         middle = middle.unflatten(0, (batch, views))
-        colour_maps = torch.cat([images.flatten(0, 1), fine.to(images.dtype)], 1).unflatten(0, (batch, views))
+        maps = colour_maps(images.flatten(0, 1), fine).unflatten(0, (batch, views))
 
         volumes, hulls = [], []
         with torch.autocast(images.device.type, enabled=False):
@@ -159,7 +161,7 @@ class Reconstructor(ReconstructionNetwork):
             sdf_net=self.sdf_net,
             blend_net=self.blend_net,
             volume=FeatureVolume(values=values, box=self.box),
-            colour_maps=colour_maps,
+            colour_maps=maps,
             cameras=cameras,
         )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from one2345.geometry import Box, Cameras
 from one2345.rendering import PlacedField, Variance
 
 from ..base import ReconstructionNetwork
 from ..blend_net import BlendNet
+from ..feature_maps import enlarge, fuse
 from ..feature_net import FeatureNet
 from ..layers import conv2d_unit
 from ..norms import BatchNorm, Statistics
@@ -121,27 +121,25 @@ class SparseNeus(ReconstructionNetwork):
 
     def _one(self, images: Tensor, cameras: Cameras, beside: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Shape features (n, n, n, 16), active voxels and colour maps (v, 3 + 56, h, w) of one object."""
-        fused = self.fused_features(images, beside)
-        compressed = self.compress(fused).to(images.dtype)
+        convolution, *rest = self.compress
+        assert isinstance(convolution, nn.Conv2d)
+        maps, compressed = fuse(images, self.pyramid(images, beside), convolution.weight)
+        for layer in rest:
+            compressed = layer(compressed)
         with torch.autocast(images.device.type, enabled=False):
-            volume, seen = self.cost_volume(compressed, cameras)
+            volume, seen = self.cost_volume(compressed.to(images.dtype), cameras)
         shape = self.volume_net(volume, seen)
-        return (
-            shape.permute(1, 2, 3, 0).to(images.dtype),
-            seen,
-            torch.cat([images, fused.to(images.dtype)], 1),
-        )
+        return shape.permute(1, 2, 3, 0).to(images.dtype), seen, maps
 
-    def fused_features(self, images: Tensor, beside: Tensor | None = None) -> Tensor:
-        """The pyramid of images (v, 3, h, w) at full resolution, coarse channels first: (v, 56, h, w)."""
+    def pyramid(self, images: Tensor, beside: Tensor | None = None) -> list[Tensor]:
+        """Features of images (v, 3, h, w), coarse to fine: (v, 32, h/4, w/4), (v, 16, h/2, w/2), (v, 8, h, w)."""
         together = images if beside is None else torch.cat([beside, images])
         levels = self.feature_net(together.contiguous(memory_format=torch.channels_last))
-        fine, middle, coarse = (level[len(together) - len(images) :] for level in levels)
-        size = images.shape[-2:]
-        enlarged = [
-            F.interpolate(level, size=size, mode="bilinear", align_corners=True) for level in (coarse, middle)
-        ]
-        return torch.cat([*enlarged, fine], 1)
+        return [level[len(together) - len(images) :] for level in reversed(levels)]
+
+    def fused_features(self, images: Tensor, beside: Tensor | None = None) -> Tensor:
+        """The pyramid at the images' resolution, coarse channels first: (v, 56, h, w)."""
+        return enlarge(self.pyramid(images, beside), (images.shape[-2], images.shape[-1]))
 
     def cost_volume(self, features: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
         """Features (v, 16, h, w) lifted: (32, n, n, n), variance before mean, and which voxels are active."""
