@@ -1,0 +1,106 @@
+"""The 3D network over lists of coordinates: 27 times gather, multiply, scatter per layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+OFFSETS = [(x, y, z) for z, y, x in product((-1, 0, 1), repeat=3)]
+MIDDLE = 13
+Map = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Coordinates (m, 3) of one level, multiples of stride, in ascending order of their keys."""
+
+    at: Tensor
+    stride: int
+
+    def find(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Where coordinates (w, 3) are in the list (w), and whether they are there (w)."""
+        own, keys = key(self.at), key(wanted)
+        place = torch.searchsorted(own, keys).clamp_max(len(own) - 1)
+        return place, own[place] == keys
+
+
+def key(at: Tensor) -> Tensor:
+    x, y, z = (at + 64).unbind(-1)
+    return (x * 1024 + y) * 1024 + z
+
+
+def coarser(fine: Sites) -> Sites:
+    """Multiples of twice the stride with a site among the 27 around, none below the lowest site of an axis."""
+    stride = 2 * fine.stride
+    near = torch.cat([fine.at + fine.at.new_tensor(offset) * fine.stride for offset in OFFSETS])
+    near = near[(near % stride == 0).all(-1) & (near >= fine.at.amin(0)).all(-1)]
+    keys = torch.unique(key(near))
+    at = torch.stack([keys // 1024**2, keys // 1024 % 1024, keys % 1024], -1) - 64
+    return Sites(at, stride)
+
+
+def kernel_map(source: Sites, target: Sites) -> Map:
+    """Per tap the rows of `target` and of `source` that it connects: target + offset = source."""
+    pairs = []
+    for offset in OFFSETS:
+        place, there = source.find(target.at + target.at.new_tensor(offset) * source.stride)
+        rows = there.nonzero()[:, 0]
+        pairs.append((rows, place[rows]))
+    return pairs
+
+
+def convolve(x: Tensor, kernel: Tensor, pairs: Map, count: int, *, same: bool, back: bool) -> Tensor:
+    """Rows (m, in) by taps (27, in, out) to `count` rows. same: the middle tap connects every row to itself.
+    back: through the map the other way."""
+    total = x @ kernel[MIDDLE] if same else x.new_zeros(count, kernel.shape[2])
+    for tap, (into, source) in enumerate(pairs):
+        if same and tap == MIDDLE:
+            continue
+        if back:
+            into, source = source, into
+        total = total.index_add(0, into, x[source] @ kernel[tap])
+    return total
+
+
+def network(net: nn.Module, rows: Tensor, at: Tensor) -> Tensor:
+    """Rows (m, 32) at active voxels (m, 3), sorted, to (m, 16). The maps are made anew: the sites are the picture's."""
+    levels = [Sites(at, 1)]
+    for _ in range(3):
+        levels.append(coarser(levels[-1]))
+    same = [kernel_map(level, level) for level in levels]
+    down = [kernel_map(levels[i], levels[i + 1]) for i in range(3)]
+
+    def layer(
+        name: str, x: Tensor, level: int, pairs: Map, *, same: bool = False, back: bool = False
+    ) -> Tensor:
+        unit = net.get_submodule(name)
+        y = convolve(x, taps(unit.conv), pairs, len(levels[level].at), same=same, back=back)
+        return normalise(unit.norm, y)
+
+    x0 = layer("conv0", rows, 0, same[0], same=True)
+    x1 = layer("conv2", layer("conv1", x0, 1, down[0]), 1, same[1], same=True)
+    x2 = layer("conv4", layer("conv3", x1, 2, down[1]), 2, same[2], same=True)
+    x3 = layer("conv6", layer("conv5", x2, 3, down[2]), 3, same[3], same=True)
+    x2 = x2 + layer("up3", x3, 2, down[2], back=True)
+    x1 = x1 + layer("up2", x2, 1, down[1], back=True)
+    return x0 + layer("up1", x1, 0, down[0], back=True)
+
+
+def taps(conv: nn.Module) -> Tensor:
+    """Weight of a dense convolution as taps (27, in, out), x fastest."""
+    weight: Tensor = conv.weight
+    if isinstance(conv, nn.ConvTranspose3d):
+        weight = weight.transpose(0, 1)
+    return weight.permute(4, 3, 2, 1, 0).reshape(27, weight.shape[1], weight.shape[0]).contiguous()
+
+
+def normalise(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
+    """Batch norm over rows (m, c), ReLU."""
+    y = F.batch_norm(
+        rows, norm.running_mean, norm.running_var, norm.weight, norm.bias, True, norm.momentum, norm.eps
+    )
+    return F.relu(y)
