@@ -18,14 +18,9 @@ MOST_SEED = 2**31 - 1
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-class UploadedPicture(gr.Image):
-    """An image whose file is taken as it was uploaded: it is checked before anything decodes it."""
-
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
-
-    def get_block_name(self) -> str:
-        return "image"
+def as_uploaded(payload: Any) -> str | None:
+    """In place of an image's own `preprocess`: its file as it came, which is checked before anything decodes it."""
+    return None if payload is None else payload.path
 
 
 @dataclass(frozen=True)
@@ -112,12 +107,13 @@ def picture_tab(*, own: Path | None, examples: list[Path], choice: bool) -> Pict
     """own: the picture of the synthesiser itself, so that none is uploaded. choice: whether views of an example may be
     generated as well as exact."""
     with gr.Tab("Picture"):
-        picture = UploadedPicture(
+        picture = gr.Image(
             value=None if own is None else str(own), type="filepath", image_mode=None, height=280,
             label="Picture of one object" if own is None else "The picture that the views belong to",
             sources=["upload", "clipboard"] if own is None else None, interactive=own is None, buttons=[],
             elem_id="picture",
         )  # fmt: skip
+        picture.preprocess = as_uploaded  # type: ignore[method-assign]
         example = gr.State(None)
         exact = gr.Checkbox(
             False, label="Exact views of this example, not generated ones", visible=False, elem_id="exact"
