@@ -129,6 +129,24 @@ def test_help_lists_groups_options_and_keys(command, capsys, here):
     assert app.execute(command, ["--help"]) == 0
     text = capsys.readouterr().out
     assert "usage:" in text
-    assert "published32" in text
-    assert "\n  run:" in text
+    assert "published32" in text and "ring8*" in text
+    assert ("\n  run:" in text) == command.folder  # keys that it has a use for
+    assert f"\n  python {command.name}.py " in text  # examples
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("width", [70, 100])
+def test_help_fits_the_terminal(width, capsys, here, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    app.execute(EVALUATE, ["--help"])
+    keys = capsys.readouterr().out.partition("\nkeys:\n")[2]
+    assert all(len(line) <= width for line in keys.partition("\nPaths")[0].splitlines())
+    assert "  ckpt: pretrained # a checkpoint, a release" in keys
+
+
+def test_help_of_a_group_says_what_each_option_is(capsys, here):
+    assert app.execute(TRAIN, ["--help", "model"]) == 0
+    text = capsys.readouterr().out
+    assert "\n  sdf_base*      The reconstruction network of this project" in text
+    assert app.execute(TRAIN, ["--help", "modle"]) == 2
+    assert "did you mean 'model'" in capsys.readouterr().err

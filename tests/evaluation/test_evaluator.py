@@ -79,7 +79,12 @@ def outcome(predictors, records, tmp_path_factory):
         predictors[0], records, out, best_of=predictors[1], title="A <title>", details={"Inputs": "exact"},
         provenance={"code": "x"}, notes=["A note."], progress=lambda *a: steps.append(a),
     )  # fmt: skip
-    assert [s[:2] for s in steps] == [(0, 2), (1, 2), (2, 2)]
+    count = len(predictors[0])
+    first, second = records[:2]
+    assert [s[:2] for s in steps] == [
+        *((at, 2 * count) for k in (0, count) for at in (k, *range(k, k + count))), (2 * count, 2 * count),
+    ]  # fmt: skip
+    assert steps[1][2] == f"{first.id}: perfect" and steps[-2][2].startswith(f"{second.id}: ")
     return summary, out
 
 

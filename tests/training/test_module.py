@@ -26,11 +26,11 @@ from one2345.rendering import RenderSettings
 from one2345.training import (
     AdamCosine,
     PreviewPanels,
-    ProgressLines,
     ReconstructionModule,
     RunCheckpoints,
     TermSettings,
     ThroughputMeter,
+    TrainingProgress,
 )
 
 
@@ -122,7 +122,7 @@ def _fit(folder: Path, steps: int, **options: object) -> tuple[pl.Trainer, Recon
         RunCheckpoints(folder=str(folder / "checkpoints"), every_steps=2),
         PreviewPanels(folder=str(folder / "previews"), size=32, resolution=24, views=3),
         ThroughputMeter(window=1),
-        ProgressLines(every_seconds=0.0),
+        TrainingProgress(every_seconds=0.0),
     ]
     trainer = pl.Trainer(
         max_steps=steps, accelerator="cpu", logger=CSVLogger(folder, name="", version=""), val_check_interval=2,
@@ -136,9 +136,11 @@ def _fit(folder: Path, steps: int, **options: object) -> tuple[pl.Trainer, Recon
 
 
 def test_a_short_run_leaves_checkpoint_previews_and_metrics(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fit(tmp_path, 3)
+    monkeypatch.setattr("one2345.terminal.WORTH_A_LINE", 0.0)
+    with caplog.at_level("INFO", "one2345.terminal"):
+        _fit(tmp_path, 3)
     folder = tmp_path / "checkpoints"
     assert sorted(f.name for f in folder.iterdir()) == [
         step_name(2),
@@ -151,7 +153,9 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
     metrics = (tmp_path / "metrics.csv").read_text()
     for name in ("val/iou", "val/hull_iou", "val/psnr", "loss/total", "speed/objects_per_second"):
         assert name in metrics.splitlines()[0]
-    assert "step 3/3" in capsys.readouterr().out
+    (line,) = [m for m in caplog.messages if m.startswith("training: 3 of 3, ")]
+    assert "  loss " in line and "IoU" in line and line.endswith(" steps/s")
+    assert any(m.startswith("validating: 6 of 6") for m in caplog.messages)
 
 
 def test_validation_counts_each_object_once(tmp_path: Path) -> None:

@@ -127,7 +127,9 @@ def execute(command: Command, argv: list[str]) -> int:
         flags = [a for a in argv if a.startswith("-")]
         overrides = [a for a in argv if not a.startswith("-")]
         if "--help" in flags or "-h" in flags:
-            print(help_text(command.name, importlib.import_module(command.module).__doc__ or ""))
+            asked = [o for o in overrides if "=" not in o]
+            text = importlib.import_module(command.module).__doc__ or ""
+            print(help_text(command.name, text, asked[0] if asked else None))
         elif "--cfg" in argv and argv[argv.index("--cfg") + 1 :][:1] == ["job"]:
             wanted = [a for a in overrides if a != "job"]
             print(OmegaConf.to_yaml(configure(command, wanted)), end="")

@@ -46,6 +46,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def main(config: Mapping[str, Any]) -> Any:
     """Predict; returns the `PredictSummary`."""
+    from one2345.data.ledger import MANIFEST
     from one2345.data.predict import PredictSettings, predict_objects
     from one2345.views import list_objects, object_folder, read_object
 
@@ -60,7 +61,7 @@ def main(config: Mapping[str, Any]) -> Any:
             published=config["layout"] == "published", retry=config["retry"], check=config["check"],
         )  # fmt: skip
     print(summary)
-    summary_box("predicted", {"pictures": out})
+    summary_box("predicted", {"pictures": out, "manifest": out / MANIFEST})
     return summary
 
 

@@ -9,8 +9,8 @@ import torch
 
 from one2345.cli.objects import Objects
 from one2345.cli.provenance import objects_hash
+from one2345.cli.run_folder import global_rank
 from one2345.data.datamodule import ReconstructionDataModule
-from one2345.data.progress import Progress
 from one2345.data.sources import FolderSource, open_meshes
 from one2345.errors import InputError
 from one2345.evaluation import (
@@ -30,6 +30,7 @@ from one2345.meshing import Extractor
 from one2345.models import ReconstructionNetwork
 from one2345.pipeline import field_mesh
 from one2345.rendering import RenderSettings, render_views
+from one2345.terminal import Bars
 from one2345.views import PosedViews
 
 Inputs = Callable[[Case], PosedViews]
@@ -175,7 +176,7 @@ def measure(
             raise InputError(f"two methods are called {twice[0]!r}; rename one")
         predictors |= members
         groups |= group
-    with Progress("evaluating", total=len(objects.cases)) as bar:
+    with Bars(enabled=global_rank() == 0) as bars:
         return evaluate(
             predictors,
             objects.cases,
@@ -191,7 +192,7 @@ def measure(
             pictures=bool(settings.get("pictures", True)),
             device=device,
             shared=shared,
-            progress=lambda done, total, what: bar.advance(what) if done else None,
+            progress=lambda done, total, what: bars("evaluating", done, total, what),
         )
 
 

@@ -72,6 +72,7 @@ def main(config: Mapping[str, Any]) -> Any:
 
 
 def _download(source: Any, out: Path, ids: list[str] | None, config: Mapping[str, Any]) -> dict[str, int]:
+    from one2345.data.ledger import MANIFEST
     from one2345.data.obtain import Fetching, obtain_objects
 
     if not isinstance(source, Fetching):
@@ -82,6 +83,8 @@ def _download(source: Any, out: Path, ids: list[str] | None, config: Mapping[str
         return {}  # it has seen to that when it was made
     counts = obtain_objects(source, out=out, ids=ids, retry=config["retry"])
     print("download: " + ", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
+    if config["stage"] == "download":
+        summary_box("downloaded", {"objects": Path(config["source"]["root"]), "manifest": out / MANIFEST})
     return counts
 
 

@@ -14,16 +14,17 @@ from one2345.cli import app
 from one2345.cli.checks import check_folder_writable, existing_path
 from one2345.cli.devices import check_device
 from one2345.cli.provenance import code_version, libraries
-from one2345.cli.stage_bars import StageBars
 from one2345.cli.summary import relative, summary_box
 from one2345.errors import InputError, One2345Error
 from one2345.files import write_atomic
+from one2345.terminal import Bars, busy
 
 COMMAND = app.Command("reconstruct", "one2345.cli.reconstruct", scaled=False)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = ("glb", "obj", "ply")
 ANIMATIONS = ("gif", "mp4")
 FAILED = "failed.json"
+FILES = "files"  # the stage that writes them: mesh, turntable, views
 
 
 def run(argv: list[str] | None = None) -> None:
@@ -79,7 +80,9 @@ def pictures(folder: Path) -> list[Path]:
 def main(config: Mapping[str, Any]) -> Any:
     """Reconstruct; returns the paths that were written, by picture."""
     out = Path(config["run"]["dir"])
-    pipe = pipeline(config, None if config["posed"] is not None else build(config["views"], allow_any=True))
+    with busy("weights"):
+        views = None if config["posed"] is not None else build(config["views"], allow_any=True)
+        pipe = pipeline(config, views)
     if config["posed"] is not None:
         return {"posed": _posed(config, pipe, out)}
     source = None if config["image"] is None else Path(config["image"]).expanduser()
@@ -105,6 +108,7 @@ def pipeline(config: Mapping[str, Any], synthesizer: Any) -> Any:
         plan=build(config["plan"], allow_any=True),
         estimator=build(config["elevation_estimator"], allow_any=True),
         extractor=build(config["extractor"], allow_any=True),
+        texture=None if config["texture"]["_target_"] is None else build(config["texture"], allow_any=True),
         hull_tolerance=config["hull_tolerance"],
         segment=config["segment"],
         fill=config["fill"],
@@ -118,7 +122,7 @@ def _one(
     config: Mapping[str, Any], pipe: Any, image: Any, out: Path, name: str, text: Any = None
 ) -> dict[str, Path]:
     """One picture to the folder `out`. text: what the picture was drawn from, for the report."""
-    with StageBars() as bars:
+    with Bars() as bars:
         found = pipe(
             image,
             seed=config["seed"],
@@ -126,7 +130,9 @@ def _one(
             cache=out / "cache" if config["cache"] else None,
             progress=bars,
         )
-    return _save(config, found, out, name, text)
+        bars(FILES, 0, None)
+        paths = write(config, found, out, name, text)
+    return _say(found, paths, name)
 
 
 def write(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any = None) -> dict[str, Path]:
@@ -144,15 +150,17 @@ def write(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any
     )
 
 
-def _save(config: Mapping[str, Any], found: Any, out: Path, name: str, text: Any = None) -> dict[str, Path]:
-    paths = write(config, found, out, name, text)
+def _say(found: Any, paths: dict[str, Path], name: str) -> dict[str, Path]:
     for line in found.warnings:
         print(f"note: {line}")
     if found.elevation is not None:
         placed = found.elevation
         sure = "" if placed.confidence is None else f", confidence {placed.confidence:.2f}"
         print(f"elevation of the input: {placed.degrees:.1f} degrees ({placed.source}{sure})")
-    summary_box(f"{name}: {len(found.mesh.vertices):,} vertices, {len(found.mesh.faces):,} faces", paths)
+    size = f"{len(found.mesh.vertices):,} vertices, {len(found.mesh.faces):,} faces"
+    if found.mesh.texture is not None:
+        size += f", a texture of {found.mesh.texture.shape[1]} px"
+    summary_box(f"{name}: {size}", paths)
     return paths
 
 
@@ -160,19 +168,23 @@ def _folder(config: Mapping[str, Any], pipe: Any, files: list[Path], out: Path) 
     """Every picture to a folder of its own; those that failed are listed at the end."""
     done: dict[str, dict[str, Path]] = {}
     failed: dict[str, str] = {}
-    for index, file in enumerate(files, 1):
-        print(f"{index} of {len(files)}: {relative(file)}", flush=True)
-        try:
-            done[file.stem] = _one(config, pipe, file, out / file.stem, file.stem)
-        except One2345Error as error:
-            failed[file.name] = str(error)
-            print(f"failed: {error}", flush=True)
+    with Bars() as bars:
+        for index, file in enumerate(files):
+            bars("pictures", index, len(files), file.name)
+            print(f"{index + 1} of {len(files)}: {relative(file)}", flush=True)
+            try:
+                done[file.stem] = _one(config, pipe, file, out / file.stem, file.stem)
+            except One2345Error as error:
+                failed[file.name] = str(error)
+                print(f"failed: {error}", flush=True)
+        bars("pictures", len(files), len(files))
     write_atomic(out / FAILED, json.dumps(failed, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     if failed:
         listed = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:5])
         raise InputError(
             f"{len(failed)} of {len(files)} pictures failed ({relative(out / FAILED)}): {listed}"
         )
+    summary_box(f"{len(done)} pictures: done", {"results": out})
     return done
 
 
@@ -185,16 +197,18 @@ def _posed(config: Mapping[str, Any], pipe: Any, out: Path) -> dict[str, Path]:
         f"{len(posed.views)} posed pictures ({posed.facts['layout']}): {posed.normalisation.words}",
         flush=True,
     )
-    with StageBars() as bars:
+    with Bars() as bars:
         found = pipe.from_views(
             posed.views,
             cache=out / "cache" if config["cache"] else None,
             progress=bars,
             warnings=tuple(posed.warnings),
         )
-    out.mkdir(parents=True, exist_ok=True)
-    draw_cameras(posed.views).save(out / "cameras.png")
-    return {**_save(config, found, out, "posed"), "cameras": out / "cameras.png"}
+        bars(FILES, 0, None)
+        paths = write(config, found, out, "posed")
+        paths["cameras"] = out / "cameras.png"
+        draw_cameras(posed.views).save(paths["cameras"])
+    return _say(found, paths, "posed")
 
 
 def _draw_text(config: Mapping[str, Any], file: Path) -> dict[str, Any]:
@@ -203,10 +217,8 @@ def _draw_text(config: Mapping[str, Any], file: Path) -> dict[str, Any]:
     made_of = {"text": config["text"], "seed": config["seed"], **painter.describe()}
     note, wanted = file.with_suffix(".json"), json.dumps(made_of, sort_keys=True, indent=1)
     if not (file.is_file() and note.is_file() and note.read_text(encoding="utf-8") == wanted):
-        with StageBars() as bars:
-            bars("text", 0, 1)
+        with busy("text"):
             data = painter(config["text"], seed=config["seed"])
-            bars("text", 1, 1)
         write_atomic(file, data)
         write_atomic(note, wanted)
     return made_of

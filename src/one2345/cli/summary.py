@@ -2,11 +2,13 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from one2345.cli.run_folder import global_rank
+from one2345.terminal import watched
 
 
 def relative(path: Path) -> str:
@@ -16,20 +18,31 @@ def relative(path: Path) -> str:
 
 
 def summary_box(title: str, paths: Mapping[str, Path]) -> None:
-    """Print those of `paths` that exist, in a box."""
+    """Say where those of `paths` are that exist: on a terminal in a box, else in lines."""
+    there = {name: relative(path) for name, path in paths.items() if path.exists()}
+    if not watched(sys.stdout):
+        width = max(map(len, there), default=0)
+        print("\n".join([title, *(f"  {name:<{width}}  {path}" for name, path in there.items())]), flush=True)
+        return
     from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
     listing = Table.grid(padding=(0, 2))
-    for name, path in paths.items():
-        if path.exists():
-            listing.add_row(Text(name, style="bold"), Text(relative(path), overflow="fold"))
-    console = Console()
-    if not console.is_terminal:  # a log has no width at which paths would have to break
-        console.width = 500
-    console.print(Panel(listing, title=title, expand=False))
+    for name, path in there.items():
+        listing.add_row(Text(name, style="bold"), Text(path, overflow="fold"))
+    Console().print(Panel(listing, title=Text(title), expand=False))
+
+
+class _Messages(logging.Handler):
+    """To standard error as it is now: while bars are shown, above them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # noqa: BLE001 (as every handler of logging does)
+            self.handleError(record)
 
 
 def show_messages() -> None:
@@ -37,9 +50,7 @@ def show_messages() -> None:
     logger = logging.getLogger("one2345")
     if logger.handlers:
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
+    logger.addHandler(_Messages())
     logger.setLevel(logging.INFO if global_rank() == 0 else logging.WARNING)
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 
 from one2345.cli.compose import one_line
 from one2345.cli.exit_codes import DONE, INPUT
+from one2345.cli.summary import show_messages, summary_box
 from one2345.cli.sweep_table import Row, SweepTable, sweep_table
 from one2345.errors import InputError, One2345Error
 from one2345.files import write_atomic
+from one2345.terminal import busy
 
+TABLE = "tasks.csv"
 STYLE = """body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2430}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.3rem .6rem;text-align:left;
 border-bottom:1px solid #dde2ea;vertical-align:top}.scroll{overflow-x:auto}.best{font-weight:600;background:#eaf1ff}
@@ -37,6 +40,7 @@ def run(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
     parser.add_argument("--no-plots", action="store_true", help="write no plots")
     given = parser.parse_args(argv)
+    show_messages()
     try:
         table = sweep_table(given.folder)
         if given.json:
@@ -44,12 +48,16 @@ def run(argv: list[str] | None = None) -> int:
         else:
             print_rows(table)
         out = given.out or given.folder / "report"
-        page = write_report(table, out, plots=not given.no_plots)
+        with busy("report"):
+            page = write_report(table, out, plots=not given.no_plots)
     except One2345Error as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return INPUT
     if not given.json:
-        print(f"report: {page}")
+        plots = (
+            {f"plot {file.stem}": file for file in sorted(out.glob("*.png"))} if not given.no_plots else {}
+        )
+        summary_box("sweep report: done", {"report": page, "table": out / TABLE, **plots})
     return DONE
 
 
@@ -64,7 +72,7 @@ def write_report(table: SweepTable, out: Path, *, plots: bool = True) -> Path:
     """Write page, CSV and plots to `out`; the page's path."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_atomic(out / "tasks.csv", _csv(table))
+        write_atomic(out / TABLE, _csv(table))
         figures = []
         if plots:
             from one2345.cli.sweep_plots import write_plots

@@ -22,12 +22,12 @@ from typing import Any
 from one2345.errors import InputError
 from one2345.files import remove_abandoned, write_atomic
 from one2345.seeding import key
+from one2345.terminal import Count
 from one2345.views import ObjectRecord
 from one2345.views.images import encode_png, encode_webp
 from one2345.views.writer import object_document
 
 from .ledger import Content, Ledger
-from .progress import Progress
 from .stores import ShardStore, Store, open_store
 from .stores.chunks import (
     CATALOGUE,
@@ -101,7 +101,7 @@ def pack_objects(
     if (out / INDEX).is_file():
         return work.finished(order, started)
     _check_folder(out)
-    with Progress("packing", total=len(order), enabled=progress) as bar:
+    with Count("packing", total=len(order), enabled=progress) as bar:
         out.mkdir(parents=True, exist_ok=True)
         book = None if ledger is None else ledger()
         rows, sizes = work.kept_chunks(order)

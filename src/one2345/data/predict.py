@@ -22,6 +22,7 @@ from one2345.errors import InputError, One2345Error
 from one2345.files import remove_abandoned, write_atomic
 from one2345.geometry import spherical
 from one2345.seeding import key
+from one2345.terminal import Count
 from one2345.views import ObjectRecord, check_id, object_folder, read_object
 from one2345.views.images import encode_png, straight_rgba
 from one2345.views.synthesis import Synthesised, ViewRequest, ViewSynthesizer
@@ -29,7 +30,6 @@ from one2345.views.synthesis import Synthesised, ViewRequest, ViewSynthesizer
 from .claims import Claims, reason_of, reconcile
 from .ledger import Content, Ledger, content_of
 from .predict_published import is_missing, publish
-from .progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def predict_objects(
     waiting = [id for id in ids if id not in done]
     claims = Claims(ledger, STAGE, waiting, retry=retry)
     made, bad = 0, 0
-    with Progress("predicting", total=len(waiting), enabled=progress) as bar, ledger.holding(STAGE):
+    with Count("predicting", total=len(waiting), enabled=progress) as bar, ledger.holding(STAGE):
         while claims.left:
             while (id := claims.take()) is not None:
                 started = time.monotonic()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from one2345.errors import InputError, One2345Error
+from one2345.terminal import Count
 from one2345.views import (
     SCHEMA_NAME,
     SCHEMA_VERSION,
@@ -32,7 +33,6 @@ from one2345.views import (
 from .claims import Claims, reason_of, reconcile
 from .ledger import MANIFEST, Content, Ledger, content_of
 from .observe import observe
-from .progress import Progress
 from .recipe import Recipe, recipe_hash
 from .sources import Source
 from .sources.base import Rejected, filters_of
@@ -137,7 +137,7 @@ def prepare_objects(
     claims = Claims(ledger, STAGE, missing, batch=2 * count if count > 1 else 1, retry=retry, policy=policy)
     job = partial(_prepare_one, source, recipe, out, digest)
     made, failed = 0, 0
-    with Progress("preparing", total=len(missing), enabled=progress) as bar:
+    with Count("preparing", total=len(missing), enabled=progress) as bar:
         for id, outcome in _run(job, ledger, claims, count, limits):
             if isinstance(outcome, _Made):
                 ledger.finish(STAGE, id, outcome.content, made=outcome.made)

@@ -73,7 +73,7 @@ def evaluate(
     best_of: name → predictors that stand for one method at several settings, the baselines; tables show the one
     that is best by the protocol's leading column, named. details: facts for the report's head. provenance: facts
     for results.json. notes: lines to stand beside every table. pictures: draw those of the (first) report.
-    progress: called with (objects done, of how many, what).
+    progress: called with (predictions measured, of how many, what), before each and at the end.
 
     A predictor that fails on an object (see `prediction.FAILURES`), or an object whose truth cannot be read, is
     recorded with its reason, and counted in every table. shared: share the objects out over the processes of
@@ -88,12 +88,19 @@ def evaluate(
     check_request(predictors, cases, protocols, groups)
     outcomes: list[_Outcome] = []
     share = shares.mine(cases) if shared else cases
-    for done, case in enumerate(share):
+    total = len(share) * len(predictors)
+
+    def tell(done: int, what: str) -> None:
         if progress is not None:
-            progress(done, len(share), case.id)
-        outcomes += _on_object(case, predictors, protocols, out, mesh_format, pictures, appearance, device)
-    if progress is not None:
-        progress(len(share), len(share), "done")
+            progress(done, total, what)
+
+    for index, case in enumerate(share):
+        before = index * len(predictors)
+        outcomes += _on_object(
+            case, predictors, protocols, out, mesh_format, pictures, appearance, device,
+            lambda at, name, before=before, id=case.id: tell(before + at, f"{id}: {name}"),
+        )  # fmt: skip
+    tell(total, "report")
     gathered = shares.gathered(outcomes) if shared else outcomes
     if gathered is None:
         return []
@@ -166,8 +173,13 @@ def _on_object(
     pictures: bool,
     appearance: LoadedAppearance | None,
     device: torch.device | None,
+    tell: Callable[[int, str], None],
 ) -> list[_Outcome]:
-    """One object: its truth is read once, every prediction made once, then measured by every protocol."""
+    """One object: its truth is read once, every prediction made once, then measured by every protocol.
+
+    tell: called with the number and the name of each predictor before it is asked.
+    """
+    tell(0, "truth")
     try:
         truth = case.truth
         thickness, facts = truth.thickness(), truth.facts()
@@ -183,7 +195,8 @@ def _on_object(
     rows: list[list[Row]] = [[] for _ in protocols]
     strips: list[dict[str, Strips]] = [{} for _ in protocols]
     inputs = None
-    for name, predictor in predictors.items():
+    for at, (name, predictor) in enumerate(predictors.items()):
+        tell(at, name)
         with peak_memory(device) as peak:
             prediction, failure, seconds = _predict(name, predictor, case)
         if prediction is None:

@@ -8,7 +8,7 @@ from .module import ReconstructionModule
 from .optim import AdamCosine
 from .preemption import Preemption
 from .previews import PreviewPanels
-from .progress import ProgressLines, progress_callback
+from .progress import TrainingProgress
 from .run_checkpoints import RunCheckpoints
 from .step_guard import StepGuard
 from .synthesis_module import ValidationSampling, ViewSynthesisModule
@@ -20,17 +20,16 @@ __all__ = [
     "ConditionDropout",
     "Preemption",
     "PreviewPanels",
-    "ProgressLines",
     "ReconstructionModule",
     "RunCheckpoints",
     "StepGuard",
     "StepTerms",
     "TermSettings",
     "ThroughputMeter",
+    "TrainingProgress",
     "ValidationSampling",
     "ViewSynthesisModule",
     "WeightAverage",
     "determinism",
     "load_batch",
-    "progress_callback",
 ]

@@ -1,57 +1,108 @@
-"""Progress of training: a live bar with losses and remaining time on a terminal, a line now and then elsewhere."""
+"""Progress of training: steps, losses, speed and the time left, in the form of all commands."""
 
 from __future__ import annotations
 
-import sys
 import time
-from datetime import timedelta
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 
-SHOWN = ("loss/total", "val/iou", "val/hull_iou", "val/psnr", "val/psnr_mean_image", "val/psnr_shuffled_pose")
+from ..terminal import Bars
+
+TRAINING, VALIDATING = "training", "validating"
+REFRESH = 0.5
+"""Seconds after which the figures on the screen are renewed."""
+SHOWN = {
+    "loss/total": "loss", "val/iou": "IoU", "val/hull_iou": "hull IoU", "val/psnr": "PSNR",
+    "val/psnr_mean_image": "mean picture", "val/psnr_shuffled_pose": "shuffled poses",
+}  # fmt: skip
 
 
-def progress_callback(*, every_seconds: float = 15.0) -> Callback:
-    """The progress callback that suits standard output: `RichProgressBar` on a terminal, else `ProgressLines`."""
-    return RichProgressBar(leave=False) if sys.stdout.isatty() else ProgressLines(every_seconds=every_seconds)
+class TrainingProgress(ProgressBar):
+    """A bar over all steps of the run, and one below it during a validation; in a log a line every so many seconds.
 
-
-class ProgressLines(ProgressBar):
-    """Prints step, losses, speed and remaining time every so many seconds, from rank zero."""
+    It is a `ProgressBar` so that Lightning adds none of its own.
+    """
 
     def __init__(self, *, every_seconds: float = 15.0) -> None:
         super().__init__()
         self.every_seconds = every_seconds
-        self._start = (0.0, 0)
-        self._last = 0.0
+        self._bars: Bars | None = None
+        self._begun = (0.0, 0)
+        self._shown = 0.0
 
     def disable(self) -> None:
-        """Called by the Trainer on the other ranks, which print nothing anyway."""
+        """Called by the Trainer on the other ranks, which show nothing anyway."""
 
     def enable(self) -> None:
         """Part of the interface of progress bars."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start = (time.monotonic(), trainer.global_step)
-        self._last = time.monotonic()
+        self._begun = (time.monotonic(), trainer.global_step)
+        self._show(trainer, TRAINING, trainer.global_step, _steps(trainer))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now = time.monotonic()
-        if not trainer.is_global_zero or now - self._last < self.every_seconds:
-            return
-        self._last = now
-        print(self.line(trainer, now), flush=True)
+        if now - self._shown > REFRESH or trainer.global_step == trainer.max_steps:
+            self._shown = now  # not at every step: to read the losses waits for a GPU
+            self._show(trainer, TRAINING, trainer.global_step, _steps(trainer), self._note(trainer))
 
-    def line(self, trainer: Trainer, now: float) -> str:
-        """One line of text on the state of the run."""
-        begun, first = self._start
-        rate = (trainer.global_step - first) / max(now - begun, 1e-9)
-        left = (trainer.max_steps - trainer.global_step) / max(rate, 1e-9)
-        values = [f"{k} {float(v):.4f}" for k in SHOWN if (v := trainer.callback_metrics.get(k)) is not None]
-        remaining = timedelta(seconds=round(left))
-        shown = "  ".join([*values, f"{rate:.2f} steps/s", f"left {remaining}"])
-        return f"step {trainer.global_step}/{trainer.max_steps}  {shown}"
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._show(trainer, VALIDATING, 0, _batches(trainer))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._show(trainer, VALIDATING, batch_idx + 1, _batches(trainer))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bars is not None:
+            self._bars.end(VALIDATING, keep=False)
+        if not trainer.training and not trainer.sanity_checking:
+            self._close()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _show(self, trainer: Trainer, stage: str, done: int, total: int | None, note: str = "") -> None:
+        if self._bars is None:
+            self._bars = Bars(enabled=trainer.is_global_zero, every=self.every_seconds)
+            self._bars.__enter__()
+        self._bars(stage, done, total, note)
+
+    def _close(self) -> None:
+        if self._bars is not None:
+            self._bars.__exit__(None, None, None)
+            self._bars = None
+
+    def _note(self, trainer: Trainer) -> str:
+        """Losses and speed, those that there are."""
+        since, first = self._begun
+        found = {name: trainer.callback_metrics.get(key) for key, name in SHOWN.items()}
+        values = [f"{name} {float(value):.4f}" for name, value in found.items() if value is not None]
+        pace = (trainer.global_step - first) / max(time.monotonic() - since, 1e-9)
+        return "  ".join([*values, f"{pace:.2f} steps/s"])
+
+
+def _steps(trainer: Trainer) -> int | None:
+    """Steps of the whole run, where they are known."""
+    steps = trainer.max_steps if trainer.max_steps >= 0 else trainer.estimated_stepping_batches
+    return None if steps == float("inf") else int(steps)
+
+
+def _batches(trainer: Trainer) -> int | None:
+    counts = trainer.num_val_batches
+    count = sum(counts) if isinstance(counts, list) else counts
+    return None if count == float("inf") else int(count)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from one2345.errors import InputError
 from one2345.files import aside_name, is_abandoned
+from one2345.terminal import Count
 
-from ..progress import Progress
 from .fetch import NotThere
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def in_parallel(
     futures: dict[Future[_T], str] = {}
     had, in_a_row, failures, written = 0, 0, 0, time.monotonic()
     try:
-        with Progress("downloading", total=len(ids), enabled=progress) as bar:
+        with Count("downloading", total=len(ids), enabled=progress) as bar:
             futures |= {pool.submit(job, id, stop): id for id in ids}
             for future in as_completed(list(futures)):
                 id = futures.pop(future)
