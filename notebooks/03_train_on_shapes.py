@@ -44,7 +44,7 @@ data = ReconstructionDataModule(
         train_samples=SampleSizes(sdf_points=16384, surface_points=2048),
         eval_samples=SampleSizes(sdf_points=512, surface_points=2048),
     ),
-    sizes=SceneSizes(views=8, rays=96, sdf_points=1024, surface_points=256, targets=2),
+    sizes=SceneSizes(views=8, rays=64, sdf_points=1024, surface_points=256, targets=2),
     batch_size=2, test_split="train", prepare_workers=1, progress=False,
 )  # fmt: skip
 data.prepare_data()
@@ -59,7 +59,7 @@ print(batch.ids, "images", tuple(batch.images.shape), "labels", tuple(batch.sdf_
 
 # %%
 network = Reconstructor(
-    resolution=32,
+    resolution=24,
     feature_net=FeatureNet(in_channels=4, channels=[8, 16, 32], out_channels=[8, 16]),
     volume_net=VolumeNet(in_channels=35, channels=[16, 16, 32, 64]),
     sdf_net=SdfNet(latent_channels=17, hidden=64, octaves=4, activation="silu", prior=True),
@@ -81,7 +81,7 @@ module = ReconstructionModule(
     model=network,
     loss=WeightedLosses(sdf=10.0, colour=0.5, mask=0.1, eikonal=0.02, texture_consistency=0.5),
     optim=AdamCosine(lr=2e-3, floor=0.05, warmup=5),
-    terms=TermSettings(render=RenderSettings(coarse=16, fine=16)),
+    terms=TermSettings(render=RenderSettings(coarse=12, fine=12)),
 )
 
 # %% [markdown]
@@ -128,7 +128,7 @@ class Curve(pl.Callback):
 told("before")
 curve = Curve()
 trainer = pl.Trainer(
-    max_steps=150, accelerator="cpu", devices=1, logger=False, callbacks=[curve], enable_checkpointing=False,
+    max_steps=100, accelerator="cpu", devices=1, logger=False, callbacks=[curve], enable_checkpointing=False,
     enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
 )  # fmt: skip
 trainer.fit(module, datamodule=data)

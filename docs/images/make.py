@@ -47,35 +47,37 @@ def conventions(folder: Path) -> None:
     for azimuth, elevation, colour in (
         (0.0, 0.0, "#1f4e8c"),
         (90.0, 0.0, "#2a8c4a"),
-        (40.0, 35.0, "#a0302a"),
+        (50.0, 35.0, "#a0302a"),
     ):
         camera = orbit_cameras([azimuth], [elevation])
         words = f"azimuth {azimuth:.0f}" + (f", elevation {elevation:.0f}" if elevation else "")
         _frustum(world, camera, colour, words)
-    camera = orbit_cameras([40.0], [35.0])
+    camera = orbit_cameras([50.0], [35.0])
     centre, rotation = camera.centres[0].numpy(), camera.c2w[0, :3, :3].numpy()
     for column, name in enumerate(("x right", "y down", "z forward")):
         _arrow(world, centre, 0.35 * rotation[:, column], "#a0302a", name)
-    turns, rises = np.radians(np.linspace(0, 40, 20)), np.radians(np.linspace(0, 35, 20))
+    turns, rises = np.radians(np.linspace(0, 50, 20)), np.radians(np.linspace(0, 35, 20))
     world.plot(np.sin(turns) * 1.2, -np.cos(turns) * 1.2, 0 * turns, color="#a0302a", lw=1, ls=":")
-    turn = np.radians(40)
+    turn = np.radians(50)
     rise = np.cos(rises) * 1.2
     world.plot(np.sin(turn) * rise, -np.cos(turn) * rise, np.sin(rises) * 1.2, color="#a0302a", lw=1, ls=":")
-    world.set(xlim=(-0.7, 1.3), ylim=(-1.3, 0.7), zlim=(-0.6, 1.0))
+    world.set(xlim=(-0.6, 1.4), ylim=(-1.4, 0.6), zlim=(-0.5, 1.0))
     world.set_aspect("equal")
-    world.view_init(22, -38)
+    world.view_init(20, -100)
+    world.set_box_aspect(None, zoom=1.55)
     world.set_axis_off()
-    world.set_title("the world: z up, distance 1.2, longest edge 0.8", fontsize=10, y=0.93)
+    world.set_title("the world: z up, distance 1.2, longest edge 0.8", fontsize=10, y=0.95)
 
     files = figure.add_axes((0.62, 0.05, 0.38, 0.85), projection="3d", proj_type="ortho")
     _box(files, 0.4)
-    for direction, name in (((1, 0, 0), "x"), ((0, 0, 1), "y (world's z)"), ((0, -1, 0), "z (world's -y)")):
+    for direction, name in (((1, 0, 0), "x"), ((0, 0, 1), "y (world's z)"), ((0, -1, 0), "z\n(world's -y)")):
         _arrow(files, np.zeros(3), 0.75 * np.array(direction), "#444444", name)
     files.set(xlim=(-0.7, 0.9), ylim=(-0.9, 0.7), zlim=(-0.5, 0.9))
     files.set_aspect("equal")
-    files.view_init(22, -38)
+    files.view_init(20, -60)
+    files.set_box_aspect(None, zoom=1.2)
     files.set_axis_off()
-    files.set_title("GLB, OBJ, PLY: y up", fontsize=10, y=0.98)
+    files.set_title("GLB, OBJ, PLY: y up", fontsize=10, y=1.0)
     figure.savefig(folder / "conventions.png")
     plt.close(figure)
 
@@ -106,7 +108,9 @@ def _frustum(axes, camera, colour: str, name: str, length: float = 0.22) -> None
     for i in range(4):
         axes.plot(*np.stack([centre, ends[i]]).T, color=colour, lw=1)
         axes.plot(*np.stack([ends[i], ends[(i + 1) % 4]]).T, color=colour, lw=1)
-    axes.text(*(centre - [0, 0, 0.2]), name, color=colour, fontsize=9, ha="center")
+    axes.text(
+        *(centre + [0, 0, 0.25 if centre[2] > 0.1 else -0.22]), name, color=colour, fontsize=9, ha="center"
+    )
 
 
 if __name__ == "__main__":
