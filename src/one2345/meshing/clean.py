@@ -41,7 +41,7 @@ def remove_floaters(mesh: Mesh, *, min_area_fraction: float = MIN_AREA_FRACTION)
     total = float(per_piece.sum())
     removed = float(per_piece[~keep].sum()) / total if total > 0 else 0.0
     report = Floaters(kept=int(keep.sum()), removed=int((used & ~keep).sum()), removed_area=removed)
-    return (mesh, report) if report.removed == 0 else (_subset(mesh, keep[label]), report)
+    return (mesh, report) if report.removed == 0 else (subset(mesh, keep[label]), report)
 
 
 def components(mesh: Mesh) -> NDArray[np.int32]:
@@ -52,7 +52,8 @@ def components(mesh: Mesh) -> NDArray[np.int32]:
     return connected_components(graph, directed=False)[1]
 
 
-def _subset(mesh: Mesh, faces: NDArray[np.bool_]) -> Mesh:
+def subset(mesh: Mesh, faces: NDArray[np.bool_]) -> Mesh:
+    """The faces chosen by (m,), with the vertices that they use, in their order."""
     kept = mesh.faces[faces]
     used, inverse = np.unique(kept, return_inverse=True)
     return replace(

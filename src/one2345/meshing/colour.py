@@ -1,4 +1,4 @@
-"""Vertex colours from a colour field, in bounded chunks."""
+"""Colours of vertices and other points from a colour field, in bounded chunks."""
 
 from __future__ import annotations
 
@@ -20,15 +20,28 @@ ColourFn = Callable[[Tensor, Tensor], Tensor]
 def colour_vertices(
     mesh: Mesh, colour: ColourFn, *, chunk: int = 16384, device: torch.device | str = "cpu"
 ) -> Mesh:
-    """The mesh with the colour of each vertex, clipped to [0, 1]; at most `chunk` points per call.
+    """The mesh with the colour of each vertex, see `field_colours`."""
+    return replace(
+        mesh, colours=field_colours(mesh.vertices, vertex_normals(mesh), colour, chunk=chunk, device=device)
+    )
+
+
+def field_colours(
+    points: NDArray[np.float64],
+    normals: NDArray[np.float64],
+    colour: ColourFn,
+    *,
+    chunk: int = 16384,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """Colours (p, 3), clipped to [0, 1], of points (p, 3) with normals (p, 3); at most `chunk` points per call.
 
     Raises InputError when the colours have a wrong shape or are not finite.
     """
-    points = torch.from_numpy(mesh.vertices.astype(np.float32))
-    normals = torch.from_numpy(vertex_normals(mesh).astype(np.float32))
+    where, facing = (torch.from_numpy(x.astype(np.float32)) for x in (points, normals))
     pieces = []
-    for start in range(0, len(points), chunk):
-        p, n = (x[start : start + chunk].to(device) for x in (points, normals))
+    for start in range(0, len(where), chunk):
+        p, n = (x[start : start + chunk].to(device) for x in (where, facing))
         with torch.no_grad():
             rgb = colour(p, n)
         if rgb.shape != p.shape:
@@ -40,9 +53,9 @@ def colour_vertices(
     if not np.isfinite(colours).all():
         bad = int((~np.isfinite(colours).all(1)).sum())
         raise InputError(
-            f"the colour field is not finite at {bad} of {len(colours)} vertices; check the weights"
+            f"the colour field is not finite at {bad} of {len(colours)} points; check the weights"
         )
-    return replace(mesh, colours=np.clip(colours, 0.0, 1.0))
+    return np.clip(colours, 0.0, 1.0)
 
 
 def vertex_normals(mesh: Mesh) -> NDArray[np.float64]:

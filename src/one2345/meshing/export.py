@@ -18,7 +18,7 @@ from one2345.files import write_atomic
 from one2345.geometry import Mesh, y_up_from_z_up
 from one2345.objects.glb import encode_glb, encode_texture
 
-from .colour import vertex_normals
+from .texture.normals import smooth_normals
 
 FORMATS = (".ply", ".obj", ".glb")
 
@@ -37,7 +37,7 @@ def write_mesh(mesh: Mesh, path: str | Path) -> Path:
     if path.suffix.lower() == ".ply":
         write_atomic(path, _ply(mesh))
     elif path.suffix.lower() == ".glb":
-        write_atomic(path, encode_glb(mesh, vertex_normals(mesh)))
+        write_atomic(path, encode_glb(mesh, smooth_normals(mesh)))
     else:
         for name, data in _obj(mesh, path.stem).items():
             write_atomic(path.with_name(name) if name else path, data)

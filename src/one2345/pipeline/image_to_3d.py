@@ -12,9 +12,10 @@ import torch
 from one2345.array_cache import ArrayCache
 from one2345.checkpoints import find_checkpoint, load_reconstructor, trained_pixels
 from one2345.errors import InputError
-from one2345.geometry import ViewPlan, load_plan
+from one2345.geometry import ViewPlan, load_plan, orbit_cameras
 from one2345.hub import hub_folder, is_hub_name, sha256
 from one2345.meshing import Extractor
+from one2345.meshing.texture import Pictures, Texturer
 from one2345.models import ReconstructionNetwork
 from one2345.views import PosedViews
 from one2345.views.elevation import ClassicalMatcher, ElevationEstimator
@@ -53,17 +54,21 @@ class Weights:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """mesh: in the world frame. views: all that were made or given, with cameras; those of the roles `sources` were
-    given to the network. picture: the input, or None for posed views. elevation: of the input camera, or None
-    likewise. stages: what took how long. facts: plain values that decide the result. warnings: sentences."""
+    """mesh: in the world frame, with texture where one was wanted. surface: as it was extracted, which is what scores
+    are measured on: decimation and unwrapping change `mesh` alone. views: all that were made or given, with cameras;
+    those of the roles `sources` were given to the network. picture: the input, or None for posed views. elevation: of
+    the input camera, or None likewise. stages: what took how long. facts: plain values that decide the result.
+    texture: facts of the texture, None where none was wanted. warnings: sentences."""
 
     mesh: ReconstructedMesh
+    surface: ReconstructedMesh
     views: PosedViews
     stages: list[StageRecord]
     sources: tuple[str, ...]
     picture: InputPicture | None = None
     elevation: InputElevation | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    texture: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -83,7 +88,8 @@ class ImageTo3D:
 
     weights: the reconstruction network. synthesizer: makes the views of `plan`. estimator: of the input camera's
     elevation. hull_tolerance: share of the views that may disagree with the silhouette hull that the network starts
-    from; None: the network's own for views that agree with each other, else INCONSISTENT. segment, fill: see
+    from; None: the network's own for views that agree with each other, else INCONSISTENT. texture: makes the textured
+    mesh of the surface; None leaves the surface, with vertex colours. segment, fill: see
     `views.preprocess.prepare_picture`. group: views that are asked for at once.
 
     The same picture and seed give the same mesh on the same device.
@@ -98,6 +104,7 @@ class ImageTo3D:
         estimator: ElevationEstimator | None = None,
         extractor: Extractor | None = None,
         hull_tolerance: float | None = None,
+        texture: Texturer | None = None,
         segment: Segment = "auto",
         fill: float = 0.75,
         download: bool = False,
@@ -120,6 +127,7 @@ class ImageTo3D:
             digest=weights.digest,
             pixels=weights.pixels,
             extractor=extractor if extractor is not None else Extractor(),
+            texturer=texture,
             device=self.device,
         )
 
@@ -134,7 +142,8 @@ class ImageTo3D:
     ) -> ImageTo3D:
         """weights: of the reconstruction network: `pretrained` (they come with the package), a run folder, a
         weights file, or `organisation/name` of the hub. views: Zero123 weights (a hub id, a folder or a
-        checkpoint), or any synthesiser. device: default CUDA where there is one. settings: as the constructor's.
+        checkpoint), or any synthesiser. device: default CUDA where there is one. settings: as the constructor's;
+        the mesh is textured unless texture=None.
 
         Raises CheckpointError or InputError that names what is missing and the choices left.
         """
@@ -143,7 +152,10 @@ class ImageTo3D:
             from one2345.views.zero123 import Zero123Synthesizer
 
             views = Zero123Synthesizer(weights=views, device=str(chosen))
-        return cls(weights=Weights.load(weights), synthesizer=views, device=chosen, **settings)
+        textured: dict[str, Any] = {"texture": Texturer()}
+        return cls(
+            weights=Weights.load(weights), synthesizer=views, device=chosen, **{**textured, **settings}
+        )
 
     def __call__(
         self,
@@ -178,11 +190,12 @@ class ImageTo3D:
         if tolerance is None and not self.synthesizer.consistent:
             tolerance = INCONSISTENT
         sources = views[views.indices(*self.plan.sources)]
-        mesh = self.field.mesh(sources, stages, hull_tolerance=tolerance)
-        notes = [*picture.warnings, *([placed.warning] if placed.warning else [])]
+        seen = _shown(picture, placed, self.plan.radius)
+        made = self.field.mesh(sources, stages, hull_tolerance=tolerance, given=[seen])
+        notes = [*picture.warnings, *([placed.warning] if placed.warning else []), *made.warnings]
         return Reconstruction(
-            mesh=mesh, views=views, stages=stages.records, sources=tuple(self.plan.sources),
-            picture=picture, elevation=placed,
+            mesh=made.mesh, surface=made.surface, views=views, stages=stages.records,
+            sources=tuple(self.plan.sources), picture=picture, elevation=placed, texture=made.texture,
             facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": views_of.decides,
                 "consistent": self.synthesizer.consistent, "hull_tolerance": tolerance},
             warnings=tuple(notes),
@@ -200,10 +213,12 @@ class ImageTo3D:
         if sources := views.indices("stage1", "near"):
             views = views[sources]
         stages = self._stages(cache, progress)
-        mesh = self.field.mesh(views, stages, hull_tolerance=self.hull_tolerance)
+        given = [Pictures(views.images, views.masks, views.cameras)]
+        made = self.field.mesh(views, stages, hull_tolerance=self.hull_tolerance, given=given)
         return Reconstruction(
-            mesh=mesh, views=views, stages=stages.records, sources=tuple(dict.fromkeys(views.roles)),
-            facts=self._facts(), warnings=warnings,
+            mesh=made.mesh, surface=made.surface, views=views, stages=stages.records,
+            sources=tuple(dict.fromkeys(views.roles)), facts=self._facts(), texture=made.texture,
+            warnings=(*warnings, *made.warnings),
         )  # fmt: skip
 
     def _stages(self, cache: Path | str | None, progress: Progress | None) -> Stages:
@@ -229,5 +244,12 @@ class ImageTo3D:
             "network": {"file": self.weights.file.name, "sha256": self.weights.digest},
             "pixels": self.weights.pixels,
             "extractor": repr(self.field.extractor),
+            "texturer": None if self.field.texturer is None else repr(self.field.texturer),
             "device": str(self.device),
         }
+
+
+def _shown(picture: InputPicture, placed: InputElevation, radius: float) -> Pictures:
+    """The input picture and the camera that it is taken to come from."""
+    camera = orbit_cameras([0.0], [placed.degrees], radius=radius, size=picture.image.shape[-1])
+    return Pictures(picture.image[None], picture.mask[None], camera)

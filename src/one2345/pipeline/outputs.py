@@ -76,7 +76,7 @@ def report(found: Reconstruction, *, files: Sequence[str] = ()) -> dict[str, Any
     """Plain values that say what was made of what, in which time, and what to be wary of."""
     low, high = found.mesh.bounds
     picture = found.picture
-    pieces = np.unique(components(found.mesh)[found.mesh.faces[:, 0]])
+    pieces = np.unique(components(found.surface)[found.surface.faces[:, 0]])
     azimuths, elevations, radii = spherical(found.views.cameras.c2w)
     return {
         "one2345": one2345.__version__,
@@ -99,6 +99,7 @@ def report(found: Reconstruction, *, files: Sequence[str] = ()) -> dict[str, Any
             "pieces": len(pieces),
             "bounds": np.round([low, high], 5).tolist(),
         },
+        "texture": None if found.texture is None else _plain(found.texture),
         "stages": [{**asdict(r), "seconds": round(r.seconds, 3)} for r in found.stages],
         "warnings": list(found.warnings),
         "files": list(files),
