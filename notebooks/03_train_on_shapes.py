@@ -135,8 +135,8 @@ trainer.fit(module, datamodule=data)
 told(f"after {trainer.global_step} steps")
 
 # %% [markdown]
-# The network holds what it was shown; of four shapes it learns nothing about others, which is what the other 156 and
-# some hundred steps more are for.
+# The network holds what it was shown, and pays for it elsewhere: four shapes teach nothing about others. That is what
+# the other 156 of `make train` are for, and some hundred steps more.
 
 # %%
 figure, grid = plt.subplots(1, 3, figsize=(11, 3))

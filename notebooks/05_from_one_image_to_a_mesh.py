@@ -80,7 +80,7 @@ print(exact.facts["network"]["file"], "seed", exact.facts["seed"])
 # %%
 drifting = Simulated(oracle=oracle)
 pipe = ImageTo3D.from_pretrained(
-    "pretrained", views=drifting, plan=plan, extractor=Extractor(resolution=96), device="cpu"
+    "pretrained", views=drifting, plan=plan, extractor=Extractor(resolution=96), device="cpu", texture=None
 )
 drifted = pipe(seed=0)
 views = drifted.views[drifted.views.indices("stage1")]
@@ -96,7 +96,7 @@ show(turntable(drifted.mesh, frames=8, size=128))
 # %%
 estimated = ImageTo3D.from_pretrained(
     "pretrained", views=Oracle(object=mug, elevation=25.0, size=256), plan=load_plan("ring8"),
-    extractor=Extractor(resolution=48), device="cpu",
+    extractor=Extractor(resolution=48), device="cpu", texture=None,
 )(elevation="estimate").elevation  # fmt: skip
 print(f"{estimated.degrees:.1f} degrees, true 25, confidence {estimated.confidence:.2f}")
 
@@ -107,7 +107,7 @@ print(f"{estimated.degrees:.1f} degrees, true 25, confidence {estimated.confiden
 nodes = evaluation_box(64).nodes()
 true = mug.occupancy(nodes).numpy()
 for name, made in (("exact views", exact), ("views that err", drifted)):
-    inside = MeshObject(made.mesh, id=name, normalise=False).sdf(nodes).numpy() < 0
+    inside = MeshObject(made.surface, id=name, normalise=False).sdf(nodes).numpy() < 0
     print(f"{name:15} IoU {np.sum(inside & true) / np.sum(inside | true):.3f}")
 exact.mesh.export("mug.glb")
 

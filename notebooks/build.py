@@ -71,7 +71,7 @@ def faults(book: NotebookNode) -> list[str]:
     return [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
 
 
-def _spent() -> float:
+def spent() -> float:
     """Processor seconds of the kernels that have ended."""
     times = os.times()
     return times.children_user + times.children_system
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
     chosen = [s for s in sources() if not told.names or s.stem.startswith(tuple(told.names))]
     failed = False
     for source in chosen:
-        book, begin, spent = notebook(source), time.monotonic(), _spent()
+        book, begin, before = notebook(source), time.monotonic(), spent()
         try:
             execute(book)
         except CellExecutionError as error:
@@ -94,8 +94,8 @@ def main(argv: list[str]) -> int:
             continue
         for fault in faults(book):
             print(f"{source.name}: on the error stream: {fault}", file=sys.stderr)
-        spent = _spent() - spent
-        print(f"{source.name}: {time.monotonic() - begin:.0f} s, {spent:.0f} s of CPU", flush=True)
+        used = spent() - before
+        print(f"{source.name}: {time.monotonic() - begin:.0f} s, {used:.0f} s of CPU", flush=True)
         if told.write:
             nbformat.write(book, source.with_suffix(".ipynb"))
     return int(failed or not chosen)
