@@ -58,7 +58,10 @@ class Box:
 
     def to_index(self, points_world: Tensor) -> Tensor:
         """World (..., 3) to continuous node indices: node i lies at i."""
-        unit = self.to_unit(points_world)
+        return self.unit_to_index(self.to_unit(points_world))
+
+    def unit_to_index(self, unit: Tensor) -> Tensor:
+        """Unit coordinates (..., 3) to continuous node indices."""
         n = self.resolution
         return (unit + 1) * ((n - 1) / 2) if self.align_corners else (unit + 1) * (n / 2) - 0.5
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from .activations import BETA, Activation
+from .sdf_pass import Head, Layers
 from .volume_lookup import FeatureVolume
-
-Activation = Literal["softplus", "silu"]
 
 
 class SdfNet(nn.Module):
@@ -72,78 +71,51 @@ class SdfNet(nn.Module):
 
     def forward(self, points_world: Tensor, volume: FeatureVolume) -> Tensor:
         """points (b, p, 3) -> signed distance (b, p), world units, negative inside."""
+        if not (torch.is_grad_enabled() and points_world.requires_grad):
+            return self._head(volume).distance(points_world, volume, self._layers())
         latent, h, last = self._hidden(points_world, volume)
-        value = _join(last[:1], self.layer2.bias[:1], h, latent)[..., 0]
-        return self._output(value, latent, volume)
+        value = _join(last[:1], self.layer2.bias[:1], h, latent)[..., 0] * volume.box.half_edge
+        return value + latent[..., -1] if self.prior else value
 
     def features(self, points_world: Tensor, volume: FeatureVolume) -> Tensor:
         """The other outputs (b, p, outputs - 1) of the last layer at points (b, p, 3)."""
         latent, h, last = self._hidden(points_world, volume)
         return _join(last[1:], self.layer2.bias[1:], h, latent)
 
-    def _hidden(self, points_world: Tensor, volume: FeatureVolume) -> tuple[Tensor, Tensor, Tensor]:
-        """Latent, last hidden values, and the last layer's weight."""
-        latent = volume.lookup(points_world)
-        h = self._activate(self.layer0(self._encode(volume.box.to_unit(points_world))))[0]
-        h = self._activate(_join(self.layer1.weight, self.layer1.bias, h, latent))[0]
-        return latent, h, self.layer2.weight
-
     def sdf_and_gradient(self, points_world: Tensor, volume: FeatureVolume) -> tuple[Tensor, Tensor]:
         """Signed distance (b, p) and its world gradient (b, p, 3) by one explicit reverse pass.
 
-        Equal to `forward` and autograd's derivative of it, but made of ordinary operations, so that a loss
-        on the gradient needs no double backward. No gradient flows to the points.
+        Equal to `forward` and autograd's derivative of it, and losses may be made of both: see `sdf_pass`. No gradient
+        flows to the points.
         """
-        points_world = points_world.detach()
-        corners, weights, slopes = volume.lookup_corners(points_world)
-        latent = (weights[..., None, :] @ corners)[..., 0, :]
-        unit = volume.box.to_unit(points_world)
-        encoding = self._encode(unit)
-        # Taken once: with weight_norm each access works them out again.
-        first, second, last = self.layer0.weight, self.layer1.weight, self.layer2.weight[:1]
-        h0, d0 = self._activate(F.linear(encoding, first, self.layer0.bias))
-        h1, d1 = self._activate(_join(second, self.layer1.bias, h0, latent))
-        sdf = self._output(_join(last, self.layer2.bias[:1], h1, latent)[..., 0], latent, volume)
+        return self._head(volume).distance_and_gradient(points_world.detach(), volume, self._layers())
 
-        scale = volume.box.half_edge
-        hidden = h0.shape[-1]
-        to_pre1 = d1 * (last[0, :hidden] * scale)
-        to_pre0 = d0 * (to_pre1 @ second[:, :hidden])
-        to_latent = to_pre1 @ second[:, hidden:] + last[0, hidden:] * scale
-        if self.prior:
-            of_prior = torch.zeros_like(to_latent)
-            of_prior[..., -1] = 1
-            to_latent = to_latent + of_prior
-        through_volume = ((corners @ to_latent[..., None])[..., 0][..., None, :] @ slopes)[..., 0, :]
-        through_position = self._encode_reverse(unit, to_pre0 @ first) / scale
-        rotation = volume.box.pose[:3, :3].to(unit)
-        return sdf, through_volume + through_position @ rotation.mT
+    def _head(self, volume: FeatureVolume) -> Head:
+        return Head(
+            box=volume.box,
+            strict=volume.strict,
+            activation=self.activation,
+            octaves=self.octaves,
+            prior=self.prior,
+        )
 
-    def _output(self, value: Tensor, latent: Tensor, volume: FeatureVolume) -> Tensor:
-        value = value * volume.box.half_edge
-        return value + latent[..., -1] if self.prior else value
+    def _layers(self) -> Layers:
+        """Each weight is asked for once: with weight_norm each access works it out again."""
+        last, bias = self.layer2.weight[:1], self.layer2.bias[:1]
+        return (
+            self.layer0.weight, self.layer0.bias, self.layer1.weight, self.layer1.bias, last, bias
+        )  # fmt: skip
 
-    def _encode(self, unit: Tensor) -> Tensor:
-        """[x, sin(2^k x), cos(2^k x)] for k < octaves: (..., 3 + 6 octaves)."""
-        angles = [unit * 2.0**k for k in range(self.octaves)]
-        return torch.cat([unit, *(f for angle in angles for f in (angle.sin(), angle.cos()))], -1)
+    def _hidden(self, points_world: Tensor, volume: FeatureVolume) -> tuple[Tensor, Tensor, Tensor]:
+        """Latent, last hidden values, and the last layer's weight, by plain operations."""
+        latent = volume.lookup(points_world)
+        h = self._activate(self.layer0(self._head(volume).encode(volume.box.to_unit(points_world))))
+        h = self._activate(_join(self.layer1.weight, self.layer1.bias, h, latent))
+        return latent, h, self.layer2.weight
 
-    def _encode_reverse(self, unit: Tensor, upstream: Tensor) -> Tensor:
-        """Gradient (..., 3) with respect to `unit` from that of the encoding."""
-        result = upstream[..., :3]
-        for k in range(self.octaves):
-            angle = unit * 2.0**k
-            of_sin, of_cos = upstream[..., 3 + 6 * k : 6 + 6 * k], upstream[..., 6 + 6 * k : 9 + 6 * k]
-            result = result + 2.0**k * (of_sin * angle.cos() - of_cos * angle.sin())
-        return result
-
-    def _activate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Activation and its derivative."""
-        if self.activation == "softplus":
-            return F.softplus(x, beta=100), torch.sigmoid(100 * x)
-        gate = torch.sigmoid(x)
-        value = x * gate
-        return value, gate + value * (1 - gate)
+    def _activate(self, x: Tensor) -> Tensor:
+        # torch takes softplus for its argument from beta x = 20 on: 2e-11 off, which float64 can tell.
+        return F.softplus(x, beta=BETA, threshold=50) if self.activation == "softplus" else F.silu(x)
 
 
 def _join(weight: Tensor, bias: Tensor, h: Tensor, latent: Tensor) -> Tensor:
