@@ -12,7 +12,7 @@ from one2345.paths import conf_dir
 
 COMMANDS = [
     name
-    for name in ("train", "evaluate", "prepare", "predict", "reconstruct")
+    for name in ("train", "evaluate", "prepare", "predict", "reconstruct", "app")
     if (conf_dir() / f"{name}.yaml").is_file()
 ]
 # what a configuration must be told before it is complete

@@ -188,12 +188,12 @@ class Chain:
             elevation=before.found.elevation.degrees,
             progress=job.progress,
         )
-        told = tuple(w for w in before.found.warnings if w not in found.warnings)
+        told = before.found.elevation.warning
         found = replace(
             found,
             elevation=before.found.elevation,
             facts={**found.facts, "views made anew": dict(sorted(seeds.items()))},
-            warnings=(*told, *found.warnings),
+            warnings=(*found.warnings, *([told] if told else [])),
         )
         return self._shown(job, session, found, "picture", replace(before, found=found, seeds=seeds))
 

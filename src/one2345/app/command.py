@@ -1,7 +1,8 @@
 """A page in the browser: drop a picture, see the views arrive, look at the mesh, download it.
 
 Views come from what `views=` names, as in reconstruct.py. Where its weights are out of reach the page says so, and
-offers what is left: examples, posed pictures, views that were made before. Needs `pip install 'one2345[demo]'`.
+offers what is left: examples, posed pictures, views that were made before. All groups and keys of reconstruct.py
+apply, but for image, posed, text and out. Needs `pip install 'one2345[demo]'`.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def caption(view: ViewMade) -> str:
     turn = round(view.azimuth) % 360
     lift = round(view.elevation)
     side = {0: "front", 90: "right", 180: "back", 270: "left"}.get(turn, f"{turn}°")
-    return f"{view.name} · {side}" + (f" {lift:+d}°" if lift else "")
+    return f"{view.name} · {side}" + (f", {lift:+d}°".replace("-", "−") if lift else "")
 
 
 def name_of(caption: str) -> str:
@@ -143,8 +143,10 @@ def no_views(reason: str, *, examples: bool) -> str:
 
 
 def cause(reason: str) -> str:
-    """Why weights are missing, without the ways out that a command line has."""
-    return reason.split("; other ways")[0].split("; the choices left")[0] + "."
+    """Why weights are missing: without the ways out that a command line has, and without folders of this machine."""
+    told = reason.split("; other ways")[0].split("; the choices left")[0]
+    told = re.sub(r"(local cache) [^,;]+", r"\1", told)
+    return re.sub(r"(can't be fetched): .*", r"\1", told) + "."
 
 
 def _sources(shown: Shown) -> int:

@@ -13,6 +13,7 @@ from one2345.errors import InputError
 from one2345.paths import conf_dir
 
 WIDEST, NARROWEST = 120, 60
+_INCLUDED = re.compile(r"^  - (\w+)$", re.MULTILINE)
 _DEFAULT = re.compile(r"^\s*- (?:override )?(\w+): (\S+)", re.MULTILINE)
 
 
@@ -22,7 +23,8 @@ def help_text(name: str, docstring: str, of: str | None = None) -> str:
     Raises InputError for a group that the command does not have.
     """
     head, _, body = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n# keys\n")
-    defaults = {group: option for group, option in _DEFAULT.findall(head) if group in groups()}
+    heads = [head, *(_head(other) for other in _INCLUDED.findall(head))]
+    defaults = {group: option for h in heads for group, option in _DEFAULT.findall(h) if group in groups()}
     program = _program(name)
     if of is not None:
         if of not in defaults:
@@ -50,9 +52,17 @@ def help_text(name: str, docstring: str, of: str | None = None) -> str:
     return "\n".join(lines)
 
 
+def _head(name: str) -> str:
+    """The head of another command's file that a command's own includes."""
+    file = conf_dir() / f"{name}.yaml"
+    return file.read_text(encoding="utf-8").partition("\n# keys\n")[0] if file.is_file() else ""
+
+
 def _program(name: str) -> str:
     """What the user typed to come here; some stages of prepare are commands of their own."""
     called = Path(sys.argv[0]).name
+    if called == "__main__.py":
+        return f"python -m {sys.modules['__main__'].__spec__.parent}"  # type: ignore[union-attr]
     program = f"python {called}" if called.endswith(".py") else called
     return f"{program} stage={name}" if name in ("predict", "pack", "status") else program
 
