@@ -1,15 +1,26 @@
-"""Lifting: 2D features of many views to the mean and variance at every voxel, streamed over the views."""
+"""Lifting: 2D features of many views to their mean and variance at every voxel.
+
+No (views x voxels x channels) tensor exists, forward or backward. Voxels are taken in pieces that fit a cache, all
+views of a piece at once; only what lies inside a view is sampled, one row of memory per pixel. The backward pass works
+the positions out again and adds up, pixel by pixel and view by view, what the voxels send back. On a CUDA device Triton
+kernels do the same, where Triton is installed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from ..geometry import Cameras, in_frame, project
+
+PAIRS = 2**19
+"""Positions, voxels times views, that are worked out at once."""
 
 
 def lift(features: Tensor, points_world: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
@@ -18,16 +29,212 @@ def lift(features: Tensor, points_world: Tensor, cameras: Cameras) -> tuple[Tens
     features: (v, c, h, w), at any resolution. points_world: (p, 3). cameras: (v).
     Returns mean (c, p), variance (c, p) and the number of views that see the point, (p). A view in which
     a point lies behind the camera or outside the image contributes nothing; a point that no view
-    sees has mean and variance 0. Only one view's samples exist at a time, forward and backward.
+    sees has mean and variance 0. Beyond the outermost pixel centres the border value holds.
     """
-    grid, seen = sampling_grid(points_world, cameras)
-    count = seen.sum(0)
-    # Beyond the outermost pixel centres the border value holds.
-    total, squares = sum_of_samples(features, grid, seen, Sampling())
-    divisor = count.clamp_min(1).to(total)
-    mean = total / divisor
-    variance = (squares / divisor - mean.square()).clamp_min(0)
+    rows, count = lift_rows(features, points_world, cameras, Lifting())
+    variance, mean = rows.T.split(features.shape[1])
     return mean, variance, count
+
+
+@dataclass(frozen=True)
+class Lifting:
+    """What counts as seen, and what is made of it.
+
+    integer_pixels: image position u lies in the middle of pixel u, not on its border.
+    leaking: positions outside the image and behind the camera contribute, by up to a pixel beyond the border, where
+    the maps fade to zero; they are not counted.
+    signed_variance: the variance is not clamped at 0, and the counts that sums are divided by get 1e-5 added.
+    fewest: points that fewer views see get zeros.
+    """
+
+    integer_pixels: bool = False
+    leaking: bool = False
+    signed_variance: bool = False
+    fewest: int = 1
+
+    def matrices(self, cameras: Cameras, size: tuple[int, int]) -> Tensor:
+        """(v, 3, 4) from points to (column z, row z, z) in maps of that height and width, pixel centres integers."""
+        shrink = 1 if self.integer_pixels else 0
+        target, source = size[::-1], cameras.size[::-1]
+        to_map = torch.eye(3, dtype=torch.float64)
+        for axis in range(2):
+            to_map[axis, axis] = (target[axis] - shrink) / max(1, source[axis] - shrink)
+            to_map[axis, 2] = 0.0 if self.integer_pixels else -0.5
+        image = cameras.K.double() @ cameras.w2c[:, :3].double()
+        return to_map.to(image) @ image
+
+
+def lift_rows(features: Tensor, points: Tensor, cameras: Cameras, rules: Lifting) -> tuple[Tensor, Tensor]:
+    """Variance and mean (p, 2 c), in this order, of features (v, c, h, w) at points (p, 3), and the counts (p).
+
+    cameras: (v), in the frame of the points, with images of which the maps are a smaller or larger version.
+    """
+    height, width = features.shape[-2:]
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()
+    matrices = rules.matrices(cameras, (height, width)).to(features)
+    return torch.ops.one2345.lift(
+        features.permute(0, 2, 3, 1).contiguous(), points.to(features), matrices,
+        rules.integer_pixels, rules.leaking, rules.signed_variance, rules.fewest,
+    )  # fmt: skip
+
+
+def plain_lift(
+    table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool, signed: bool, fewest: int
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean (p, 2 c) of maps (v, h, w, c) at points (p, 3) with matrices (v, 3, 4), and counts (p)."""
+    v, h, w, c = table.shape
+    pixels = table.view(-1, c)
+    rows = table.new_empty(len(points), 2 * c)
+    counts = torch.empty(len(points), dtype=torch.int64, device=table.device)
+    step = max(1, PAIRS // v)
+    for start in range(0, len(points), step):
+        piece = slice(start, start + step)
+        x, y, seen, inside = _project(points[piece], matrices, (h, w), integer, leaking)
+        count = seen.sum(1)
+        pair = inside.flatten().nonzero()[:, 0]
+        first = (pair % v).to(torch.int32) * (h * w)
+        at, weights = _corners(x.flatten()[pair], y.flatten()[pair], first, (h, w))
+        sampled = F.embedding_bag(at, pixels, per_sample_weights=weights, mode="sum")
+        ends = inside.sum(1).cumsum(0)
+        each = torch.arange(len(pair), device=table.device)
+        sums = F.embedding_bag(
+            each,
+            torch.cat([sampled.square(), sampled], 1),
+            torch.cat([ends.new_zeros(1), ends[:-1]]),
+            mode="sum",
+        )
+        sums /= _divisor(count, signed, sums)
+        sums[:, :c].addcmul_(sums[:, c:], sums[:, c:], value=-1)
+        if not signed:
+            sums[:, :c].clamp_min_(0)
+        rows[piece] = sums.masked_fill_((count < fewest)[:, None], 0)
+        counts[piece] = count
+    return rows, counts
+
+
+def plain_lift_backward(
+    upstream: Tensor, table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool
+) -> Tensor:
+    """Gradient of the maps (v, h, w, c), from those of the sums of squares and of the values, (p, 2 c)."""
+    v, h, w, c = table.shape
+    result = torch.empty_like(table)
+    ends = torch.arange(h * w, device=table.device, dtype=torch.int32)
+    for view in range(v):
+        found = []
+        for start in range(0, len(points), PAIRS // 8):
+            piece = points[start : start + PAIRS // 8]
+            x, y, _, inside = _project(piece, matrices[view : view + 1], (h, w), integer, leaking)
+            point = inside[:, 0].nonzero()[:, 0]
+            at, weights = _corners(x[:, 0][point], y[:, 0][point], 0, (h, w))
+            sampled = F.embedding_bag(at, table[view].view(-1, c), per_sample_weights=weights, mode="sum")
+            of_square, of_value = upstream.index_select(0, point + start).split(c, 1)
+            found.append(
+                (at.flatten(), weights.flatten(), torch.addcmul(of_value, sampled, of_square, value=2))
+            )
+        at, weights, sent = (torch.cat(parts) for parts in zip(*found, strict=True))
+        # What arrives at a pixel, side by side: four entries per sample, of which each has its weight.
+        pixel, order = at.sort(stable=True)
+        result[view] = F.embedding_bag(
+            order // 4, sent, torch.searchsorted(pixel, ends), per_sample_weights=weights[order], mode="sum"
+        ).view(h, w, c)
+    return result
+
+
+# As operators of their own, so that torch.compile need not look inside: how much is sampled depends on the cameras.
+_lift = torch.library.custom_op("one2345::lift", plain_lift, mutates_args=())
+_lift_backward = torch.library.custom_op("one2345::lift_backward", plain_lift_backward, mutates_args=())
+
+
+@_lift.register_kernel("cuda")
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    kernels = _kernels()
+    return plain_lift(*arguments) if kernels is None else kernels.lift(*arguments)
+
+
+@_lift_backward.register_kernel("cuda")
+def _(*arguments: Any) -> Tensor:
+    kernels = _kernels()
+    return plain_lift_backward(*arguments) if kernels is None else kernels.lift_backward(*arguments)
+
+
+def _kernels() -> Any:
+    """The kernels' module, or None without Triton."""
+    return import_module("one2345.models.triton.lifting") if find_spec("triton") else None
+
+
+@_lift.register_fake
+def _(
+    table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool, signed: bool, fewest: int
+) -> tuple[Tensor, Tensor]:
+    counts = torch.empty(len(points), dtype=torch.int64, device=table.device)
+    return table.new_empty(len(points), 2 * table.shape[-1]), counts
+
+
+@_lift_backward.register_fake
+def _(
+    upstream: Tensor, table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool
+) -> Tensor:
+    return torch.empty_like(table)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    table, points, matrices, ctx.integer, ctx.leaking, ctx.signed, ctx.fewest = inputs
+    ctx.save_for_backward(table, points, matrices, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx: Any, of_rows: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    table, points, matrices, rows, count = ctx.saved_tensors
+    c = table.shape[-1]
+    scaled = of_rows / _divisor(count, ctx.signed, of_rows)
+    scaled = torch.where((count >= ctx.fewest)[:, None], scaled, torch.zeros_like(scaled))
+    if not ctx.signed:
+        scaled[:, :c] *= rows[:, :c] > 0
+    scaled[:, c:].addcmul_(scaled[:, :c], rows[:, c:], value=-2)
+    result = torch.ops.one2345.lift_backward(scaled, table, points, matrices, ctx.integer, ctx.leaking)
+    return result, None, None, None, None, None, None
+
+
+_lift.register_autograd(_gradients, setup_context=_save)
+
+
+def _divisor(count: Tensor, signed: bool, like: Tensor) -> Tensor:
+    """(p, 1)."""
+    return (count.to(like) + 1e-5 if signed else count.clamp_min(1).to(like))[:, None]
+
+
+def _project(
+    points: Tensor, matrices: Tensor, size: tuple[int, int], integer: bool, leaking: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Column and row (p, v) in the maps, whether the view sees the point, and whether it contributes (p, v)."""
+    h, w = size
+    x, y, z = (torch.addmm(matrices[:, i, 3], points, matrices[:, i, :3].T) for i in range(3))
+    # What lies behind a camera is projected through it; in its plane, somewhere outside.
+    z = z.masked_fill_((z >= 0) & (z < 1e-6), 1e-6)
+    x, y = x.div_(z), y.div_(z)
+    low = 0.0 if integer else -0.5
+    seen = (x >= low) & (x <= w - 1 - low) & (y >= low) & (y <= h - 1 - low) & (z > 0)
+    if leaking:
+        return x, y, seen, (x > -1) & (x < w) & (y > -1) & (y < h)
+    return x.clamp_(0, w - 1), y.clamp_(0, h - 1), seen, seen
+
+
+def _corners(x: Tensor, y: Tensor, first: Tensor | int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Rows (m, 4) of the table around column x and row y (m), from row `first` on, and their bilinear weights."""
+    h, w = size
+    left, top = x.floor(), y.floor()
+    right_share, bottom_share = x - left, y - top
+    left_share, top_share = (1 - right_share) * (left >= 0), (1 - bottom_share) * (top >= 0)
+    right_share, bottom_share = right_share * (left < w - 1), bottom_share * (top < h - 1)
+    left, top = left.to(torch.int32), top.to(torch.int32)
+    right, bottom = (left + 1).clamp_max_(w - 1), (top + 1).clamp_max_(h - 1) * w + first
+    left, top = left.clamp_min_(0), top.clamp_min_(0) * w + first
+    at = torch.stack([top + left, top + right, bottom + left, bottom + right], -1)
+    shares = [
+        top_share * left_share, top_share * right_share, bottom_share * left_share, bottom_share * right_share
+    ]  # fmt: skip
+    return at, torch.stack(shares, -1)
 
 
 def sampling_grid(points_world: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
@@ -48,7 +255,7 @@ class Sampling:
 
     def read(self, maps: Tensor, grid: Tensor) -> Tensor:
         """Bilinear samples (c, p) of maps (c, h, w) at grid (p, 2)."""
-        sampled = torch.nn.functional.grid_sample(
+        sampled = F.grid_sample(
             maps[None],
             grid[None, None],
             mode="bilinear",
@@ -56,59 +263,3 @@ class Sampling:
             align_corners=self.align_corners,
         )
         return sampled[0, :, 0]
-
-    def gradient(self, upstream: Tensor, maps: Tensor, grid: Tensor) -> Tensor:
-        """Gradient (c, h, w) of `read` with respect to the maps, from that of its samples (c, p)."""
-        return torch.ops.aten.grid_sampler_2d_backward(
-            upstream[None, :, None],
-            maps[None],
-            grid[None, None],
-            0,
-            0 if self.padding == "zeros" else 1,
-            self.align_corners,
-            [True, False],
-        )[0][0]
-
-
-def sum_of_samples(
-    features: Tensor, grid: Tensor, seen: Tensor | None, sampling: Sampling
-) -> tuple[Tensor, Tensor]:
-    """Sum and sum of squares (c, p) over the views of samples of features (v, c, h, w) at grid (v, p, 2).
-
-    seen: (v, p) bool, the samples that count; None: all. Only one view's samples exist at a time, forward and backward.
-    """
-    return _SumOfSamples.apply(features, grid, seen, sampling)
-
-
-class _SumOfSamples(torch.autograd.Function):
-    """The backward pass samples again."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, grid: Tensor, seen: Tensor | None, sampling: Sampling
-    ) -> tuple[Tensor, Tensor]:
-        total = features.new_zeros(features.shape[1], grid.shape[1])
-        squares = torch.zeros_like(total)
-        for view in range(len(features)):
-            sample = sampling.read(features[view], grid[view])
-            if seen is not None:
-                sample *= seen[view]
-            total += sample
-            squares.addcmul_(sample, sample)
-        ctx.save_for_backward(features, grid, seen)
-        ctx.sampling = sampling
-        return total, squares
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        features, grid, seen = ctx.saved_tensors
-        grad_total, grad_squares = gradients
-        result = torch.empty_like(features)
-        for view in range(len(features)):
-            sample = ctx.sampling.read(features[view], grid[view])
-            upstream = torch.addcmul(grad_total, sample, grad_squares, value=2)
-            if seen is not None:
-                upstream *= seen[view]
-            result[view] = ctx.sampling.gradient(upstream, features[view], grid[view])
-        return result, None, None, None

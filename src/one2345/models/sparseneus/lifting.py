@@ -7,7 +7,7 @@ from torch import Tensor
 
 from one2345.geometry import Cameras, in_frame
 
-from ..cost_volume import Sampling, sum_of_samples
+from ..cost_volume import Lifting, lift_rows
 from .quirks import Quirks
 
 
@@ -47,24 +47,13 @@ def lift(features: Tensor, points: Tensor, cameras: Cameras, quirks: Quirks) -> 
     """Cost volume rows (2 c, p), variance before mean over the views, and the number of views that see a point (p).
 
     features: (v, c, h, w). points: (p, 3) and cameras (v) in the cube frame. Points seen by a single view, of several,
-    or by none get zeros: there is nothing to compare.
+    or by none get zeros: there is nothing to compare. In memory a point's values lie side by side.
     """
-    with torch.no_grad():
-        grid, seen = view_positions(points, cameras, quirks)
-        count = seen.sum(0)
-        active = (count > min(1, len(cameras) - 1)).nonzero()[:, 0]
-        grid = grid.index_select(1, active)
-        seen = None if quirks.leaking_views else seen.index_select(1, active)
-    sampling = Sampling(
-        padding="zeros" if quirks.leaking_views else "border", align_corners=quirks.integer_pixels
+    rules = Lifting(
+        integer_pixels=quirks.integer_pixels,
+        leaking=quirks.leaking_views,
+        signed_variance=quirks.signed_variance,
+        fewest=min(2, len(cameras)),
     )
-    total, squares = sum_of_samples(features, grid, seen, sampling)
-    divisor = count.index_select(0, active).to(total)
-    if quirks.signed_variance:
-        divisor = divisor + 1e-5
-    mean = total / divisor
-    variance = squares / divisor - mean.square()
-    if not quirks.signed_variance:
-        variance = variance.clamp_min(0)
-    rows = torch.cat([variance, mean])
-    return rows.new_zeros(len(rows), len(points)).index_copy(1, active, rows), count
+    rows, count = lift_rows(features, points, cameras, rules)
+    return rows.T, count
