@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from one2345.models.blend_net import BlendNet, view_directions
+from one2345.models.blend_net import BlendNet, Elu, view_directions
 
 
 def unit(*shape, generator):
@@ -124,9 +124,17 @@ def test_anti_alias_weights_by_hand():
     torch.testing.assert_close(n.anti_alias(directions, visible), got)
 
 
-def test_chunks_do_not_matter():
-    args = double(inputs(p=23))
-    torch.testing.assert_close(net(cpu_rows=None)(*args), net(cpu_rows=50)(*args), atol=1e-12, rtol=0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_elu_by_an_exponential(dtype):
+    rounding = torch.finfo(dtype).eps
+    tiny = torch.tensor([0.0, 1e-9, -1e-9, -0.0, 100.0, -100.0, float("inf"), -float("inf")], dtype=dtype)
+    x = torch.cat([torch.linspace(-8, 8, 1001, dtype=dtype), tiny]).requires_grad_()
+    got, want = Elu()(x), F.elu(x)
+    assert (got[:-2] - want[:-2]).abs().max() <= rounding and torch.equal(got[-2:], want[-2:])
+    for a, b in zip(*(torch.autograd.grad(y.sum(), x, retain_graph=True) for y in (got, want)), strict=True):
+        torch.testing.assert_close(a, b, atol=2 * rounding, rtol=0)
+    half = torch.linspace(-2, 2, 9, dtype=torch.bfloat16)
+    assert torch.equal(Elu()(half), F.elu(half))
 
 
 def test_directions_by_hand():

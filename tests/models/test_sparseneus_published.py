@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
+from tests.models.plain_blending import evidence
 from tests.models.published_step import EVERY_SAMPLE, LOSS, check_gradients, step_terms, table
 from torch import Tensor
 from torch.nn import functional as F
@@ -246,7 +247,9 @@ def test_blending(running: Case, query: str) -> None:
     towards = F.normalize(running.cameras.centres[0] - points, dim=-1)
     directions = towards if query == "A" else running["blend_dirs"].float()
     with torch.no_grad():
-        geometry, sampled, relative, visible = running.field.evidence(points[None], directions[None])
+        geometry = running.field.volume.lookup(points[None])
+        sights = running.field.sights(points[None], directions[None])
+        sampled, relative, visible = evidence(sights, running.field.colour_maps, running.field.sampling)
         colour = running.field.colour(points[None], directions[None])[0][0]
     assert torch.equal(visible[0], running["blend_mask"].bool())
     inside = points.abs().amax(-1) < 1  # beyond, no view counts and the feature is not looked at

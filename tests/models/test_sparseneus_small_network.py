@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.models import make_sparseneus_small as small
+from tests.models.plain_blending import evidence
 from tests.models.published_step import EVERY_SAMPLE, LOSS, check_gradients, step_terms, table
 from tests.models.sparseneus_weights import random_checkpoint
 from torch import Tensor
@@ -156,7 +157,9 @@ def test_blending(data: Small, running: tuple[SparseNeus, CubeField], query: str
     towards = F.normalize(data.local.centres[0] - points, dim=-1)
     directions = towards if query == "A" else data["blend_dirs"]
     with torch.no_grad():
-        geometry, sampled, relative, visible = field.evidence(points[None], directions[None])
+        geometry = field.volume.lookup(points[None])
+        sights = field.sights(points[None], directions[None])
+        sampled, relative, visible = evidence(sights, field.colour_maps, field.sampling)
         weights = model.blend_net.weights(geometry, sampled, relative, visible)[0]
         colour = field.colour(points[None], directions[None])[0][0]
     assert torch.equal(visible[0], data["blend_mask"].bool())

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..geometry import Box, Cameras, hull_sdf, mask_distance
 from ..rendering import Variance
 from .base import ReconstructionNetwork
-from .blend_net import BlendNet, view_directions
+from .blend_net import BlendNet
 from .cost_volume import lift, sampling_grid
 from .feature_maps import colour_maps
 from .feature_net import FeatureNet
+from .map_sampling import Sampling
 from .sdf_net import SdfNet
+from .view_blending import Sight, blend
 from .volume_lookup import FeatureVolume
 from .volume_net import VolumeNet
 
@@ -56,21 +57,23 @@ class ReconstructedField:
         directions (b, p, 3): unit vectors from the points to the viewer, or surface normals for a colour
         that depends on no viewer. No gradient flows to the points.
         """
-        points, directions = points.detach(), directions.detach()
-        geometry = self.volume.lookup(points)
-        sampled, seen, towards = [], [], []
-        for index in range(len(points)):
-            grid, visible = sampling_grid(points[index], self.cameras[index])
-            maps = self.colour_maps[index]
-            sampled.append(
-                F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0]
-            )
-            seen.append(visible)
-            towards.append(F.normalize(self.cameras[index].centres[:, None] - points[index], dim=-1))
-        relative = view_directions(directions, torch.stack(towards))
-        visible = torch.stack(seen)
-        rgb = self.blend_net(geometry, torch.stack(sampled).transpose(2, 3).contiguous(), relative, visible)
-        return rgb, visible.sum(1)
+        sights = self.sights(points, directions)
+        rgb = blend(self.blend_net, self.volume.lookup(points.detach()), self.colour_maps, sights, Sampling())
+        return rgb, torch.stack([sight.visible.sum(0) for sight in sights])
+
+    @torch.no_grad()
+    def sights(self, points: Tensor, directions: Tensor) -> list[Sight]:
+        """Where the sources of each object see its points (b, p, 3), with directions (b, p, 3)."""
+        result = []
+        for index, cameras in enumerate(self.cameras[i] for i in range(len(points))):
+            grid, visible = sampling_grid(points[index], cameras)
+            result.append(
+                Sight(
+                    points=points[index], directions=directions[index], centres=cameras.centres,
+                    positions=grid, visible=visible,
+                )
+            )  # fmt: skip
+        return result
 
     def surface_colour(self, points: Tensor, normals: Tensor) -> Tensor:
         """Colours (b, p, 3) of points of the mesh (b, p, 3) with unit normals (b, p, 3)."""

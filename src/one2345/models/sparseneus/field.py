@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from one2345.geometry import Box, Cameras, Rays
 from one2345.rendering import RayRules
 
-from ..blend_net import BlendNet, view_directions
-from ..cost_volume import Sampling
+from ..blend_net import BlendNet
+from ..map_sampling import Sampling
 from ..sdf_net import SdfNet
+from ..view_blending import Sight, blend
 from ..volume_lookup import FeatureVolume
 from .lifting import view_positions
 from .quirks import Quirks
@@ -105,33 +106,36 @@ class CubeField:
         )
         return ((views * near) >= SEEN_VIEWS).unflatten(1, points.shape[1:3]).sum(-1) > SEEN_SAMPLES
 
-    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Blended colours (b, p, 3) and how many views see each point (b, p); see `ReconstructedField.colour`."""
-        geometry, sampled, relative, visible = self.evidence(points.detach(), directions.detach())
-        return self.blend_net(geometry, sampled, relative, visible), visible.sum(1)
-
-    def evidence(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What blending goes by: shape features (b, p, 16), samples of the views (b, v, p, 3 + f), directions
-        (b, v, p, 4) and which views see the points (b, v, p)."""
-        geometry = self.volume.lookup(points)
-        sampled, seen, towards = [], [], []
-        sampling = Sampling(
+    @property
+    def sampling(self) -> Sampling:
+        """How the colour maps are read."""
+        return Sampling(
             padding="zeros" if self.quirks.integer_pixels else "border",
             align_corners=self.quirks.integer_pixels,
         )
+
+    def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Blended colours (b, p, 3) and how many views see each point (b, p); see `ReconstructedField.colour`."""
+        sights = self.sights(points, directions)
+        geometry = self.volume.lookup(points.detach())
+        rgb = blend(self.blend_net, geometry, self.colour_maps, sights, self.sampling)
+        return rgb, torch.stack([sight.visible.sum(0) for sight in sights])
+
+    @torch.no_grad()
+    def sights(self, points: Tensor, directions: Tensor) -> list[Sight]:
+        """Where the sources of each object see its points (b, p, 3), with directions (b, p, 3)."""
+        result = []
         near = self.near_active(points)
         for i in range(len(points)):
             grid, visible = view_positions(points[i], self.cameras[i], self.quirks, nearest=NEAREST)
             grid = torch.where(grid.abs() <= 1, grid, torch.full_like(grid, 2.0))
-            rows = [
-                sampling.read(maps, positions)
-                for maps, positions in zip(self.colour_maps[i], grid, strict=True)
-            ]
-            sampled.append(torch.stack(rows))
-            seen.append(visible & near[i])
-            towards.append(F.normalize(self.cameras[i].centres[:, None] - points[i], dim=-1))
-        relative = view_directions(directions, torch.stack(towards))
-        return geometry, torch.stack(sampled).transpose(2, 3).contiguous(), relative, torch.stack(seen)
+            result.append(
+                Sight(
+                    points=points[i], directions=directions[i], centres=self.cameras[i].centres,
+                    positions=grid, visible=visible & near[i],
+                )
+            )  # fmt: skip
+        return result
 
     def surface_colour(self, points: Tensor, normals: Tensor) -> Tensor:
         """Colours (b, p, 3) of points of the mesh, seen along the field's own normals rather than the mesh's."""

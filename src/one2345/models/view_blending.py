@@ -1,0 +1,161 @@
+"""Colours of points blended from the source views, a few thousand (point, view) pairs at a time.
+
+Only the views that see a point are sampled and weighed: the others have no part in its colour. Nothing of this is kept
+for the backward pass, which works the pairs out again and adds up the gradient of the maps in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from ..rendering.colours import pack
+from .blend_net import RGB, BlendNet, view_directions
+from .map_sampling import Corners, Sampling, table_of
+
+CPU_PAIRS, DEVICE_PAIRS = 2**14, 2**18
+"""(Point, view) pairs per pass: on a CPU what fits its cache, elsewhere what fits the memory. Only speed depends on
+them."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Points of one object and where its v source views see them.
+
+    points: (p, 3). directions: (p, 3) unit vectors to the viewer. centres: (v, 3) of the views' cameras.
+    positions: (v, p, 2) in the maps, as `Sampling` wants them. visible: (v, p) bool.
+    """
+
+    points: Tensor
+    directions: Tensor
+    centres: Tensor
+    positions: Tensor
+    visible: Tensor
+
+    def relative(self, points: Tensor) -> Tensor:
+        """Directions (q, v, 4) of `BlendNet` for the points of these indices (q)."""
+        towards = F.normalize(self.centres - self.points[points][:, None], dim=-1)
+        return view_directions(self.directions[points][:, None], towards[:, :, None])[:, :, 0]
+
+
+def blend(
+    net: BlendNet, geometry: Tensor, maps: Tensor, sights: Sequence[Sight], sampling: Sampling
+) -> Tensor:
+    """Colours (b, p, 3) of the points of b objects.
+
+    geometry: (b, p, g) features of the points. maps: (b, v, 3 + f, h, w), colours first, best with the channels of a
+    pixel side by side in memory. Equal to `net` applied to all the samples.
+    """
+    return _Blend.apply(net, sights, sampling, geometry, maps, *net.parameters())
+
+
+class _Blend(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        net: BlendNet,
+        sights: Sequence[Sight],
+        sampling: Sampling,
+        geometry: Tensor,
+        maps: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
+        ctx.net, ctx.sights, ctx.sampling = net, sights, sampling
+        ctx.save_for_backward(geometry, maps, *parameters)
+        kind = geometry.device.type
+        ctx.autocast = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        result = geometry.new_empty(*geometry.shape[:2], RGB)
+        for index, sight in enumerate(sights):
+            table = table_of(maps[index])
+            for points in _passes(sight):
+                pairs = _Pairs.of(sight, points)
+                samples = pairs.corners(sampling, maps).read(table)
+                result[index, points] = pairs.blend(net, geometry[index, points], samples)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        geometry, maps, *parameters = ctx.saved_tensors
+        _, _, _, to_geometry, to_maps, *to_parameters = ctx.needs_input_grad
+        trained = [p for p, wanted in zip(parameters, to_parameters, strict=True) if wanted]
+        sums = [torch.zeros_like(parameter) for parameter in trained]
+        of_geometry = torch.zeros_like(geometry)
+        b, v, c, h, w = maps.shape
+        of_maps = maps.new_zeros(b, v * h * w, c) if to_maps else None
+        for index, sight in enumerate(ctx.sights):
+            table = table_of(maps[index].detach())
+            # Padding, and the samples of rays that no loss counts, pass nothing back.
+            for points in _passes(sight, (upstream[index] != 0).any(-1)):
+                pairs = _Pairs.of(sight, points)
+                corners = pairs.corners(ctx.sampling, maps)
+                shape = geometry[index, points].detach().requires_grad_()
+                samples = corners.read(table).requires_grad_()
+                with torch.enable_grad(), torch.autocast(geometry.device.type, *ctx.autocast):
+                    rgb = pairs.blend(ctx.net, shape, samples)
+                found = torch.autograd.grad(rgb, [shape, samples, *trained], upstream[index, points])
+                of_geometry[index, points] = found[0]
+                if of_maps is not None:
+                    corners.add(of_maps[index], found[1])
+                for total, part in zip(sums, found[2:], strict=True):
+                    total += part
+        grads = iter(sums)
+        return (
+            None, None, None, of_geometry if to_geometry else None,
+            None if of_maps is None else of_maps.view(b, v, h, w, c).permute(0, 1, 4, 2, 3),
+            *(next(grads) if wanted else None for wanted in to_parameters),
+        )  # fmt: skip
+
+
+def _passes(sight: Sight, wanted: Tensor | None = None) -> Iterator[Tensor]:
+    """Indices of points, all or the wanted (p) ones, in passes of points that about as many views see."""
+    views, p = sight.visible.shape
+    counts = sight.visible.sum(0)
+    counts = torch.where(counts == 0, views, counts)
+    points = torch.arange(p, device=counts.device) if wanted is None else wanted.nonzero()[:, 0]
+    counts, order = counts[points].sort(descending=True, stable=True)
+    points, counts = points[order], counts.tolist()
+    pairs = CPU_PAIRS if points.device.type == "cpu" else DEVICE_PAIRS
+    start = 0
+    while start < len(counts):
+        end = start + max(1, pairs // counts[start])
+        yield points[start:end]
+        start = end
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """q points, each with the views that see it, or with all if none does.
+
+    relative: (q, v, 4) and visible: (q, v) of all views. views: (q, k) indices of a point's own views, and real: (q, k)
+    which of them are no padding. positions: (q, k, 2) in them.
+    """
+
+    relative: Tensor
+    visible: Tensor
+    views: Tensor
+    real: Tensor
+    positions: Tensor
+
+    @staticmethod
+    def of(sight: Sight, points: Tensor) -> _Pairs:
+        visible = sight.visible[:, points].T
+        views, real = pack(visible | ~visible.any(1, keepdim=True))
+        return _Pairs(sight.relative(points), visible, views, real, sight.positions[views, points[:, None]])
+
+    def corners(self, sampling: Sampling, maps: Tensor) -> Corners:
+        return sampling.corners(self.positions, self.views, (maps.shape[-2], maps.shape[-1]))
+
+    def blend(self, net: BlendNet, geometry: Tensor, samples: Tensor) -> Tensor:
+        """Colours (q, 3) of geometry (q, g) and samples (q, k, c)."""
+        share = net.anti_alias(self.relative, self.visible).gather(1, self.views) * self.real
+        relative = self.relative.gather(1, self.views[..., None].expand(-1, -1, self.relative.shape[-1]))
+        logits = net.logits(geometry, samples, relative, self.visible.gather(1, self.views), share)
+        weights = torch.softmax(logits.masked_fill(~self.real, -torch.inf), 1)
+        return (weights[..., None] * samples[..., :RGB]).sum(1)

@@ -1,0 +1,190 @@
+"""Blending in passes against blending written out: values, gradients, memory, and what may not matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.models.plain_blending import plain_blend
+from torch import Tensor
+from torch.nn import functional as F
+
+from one2345.models import view_blending
+from one2345.models.blend_net import BlendNet
+from one2345.models.map_sampling import Sampling, table_of
+from one2345.models.view_blending import Sight, blend
+
+SAMPLINGS = [Sampling("border", False), Sampling("zeros", True)]
+
+
+def unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1)
+
+
+def scene(*, b: int = 2, v: int = 5, p: int = 23, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+    """Points of which the first is seen by none, the second by one view and the third by all."""
+    torch.manual_seed(0)
+    net = BlendNet(geometry_channels=4, feature_channels=6, hidden=16, width=8).to(dtype)
+    sights = []
+    for _ in range(b):
+        visible = torch.rand(v, p) > 0.4
+        visible[:, 0], visible[:, 1], visible[:, 2] = False, False, True
+        visible[v - 1, 1] = True
+        positions = torch.rand(v, p, 2, dtype=dtype) * 2.4 - 1.2
+        positions[:, 3] = torch.tensor([1.0, -1.0])  # a corner of the image
+        sights.append(
+            Sight(
+                points=unit(p, 3).to(dtype), directions=unit(p, 3).to(dtype), centres=3 * unit(v, 3).to(dtype),
+                positions=positions, visible=visible,
+            )
+        )  # fmt: skip
+    return {
+        "net": net,
+        "geometry": torch.randn(b, p, 4, dtype=dtype, requires_grad=True),
+        "maps": torch.randn(b, v, 9, 6, 7, dtype=dtype, requires_grad=True),
+        "sights": sights,
+    }
+
+
+def gradients(colour: Tensor, made: dict[str, Any], counted: Tensor | float = 1.0) -> list[Tensor]:
+    probe = torch.sin(torch.arange(colour.numel()).view_as(colour)).to(colour) * counted
+    inputs = [made["geometry"], made["maps"], *made["net"].parameters()]
+    return list(torch.autograd.grad((colour * probe).sum(), inputs))
+
+
+def weighed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How many points and views per point the network sees from here on, pass by pass."""
+    found: list[tuple[int, int]] = []
+    original = BlendNet.logits
+
+    def logits(net: BlendNet, geometry: Tensor, samples: Tensor, *rest: Tensor) -> Tensor:
+        found.append((samples.shape[0], samples.shape[1]))
+        return original(net, geometry, samples, *rest)
+
+    monkeypatch.setattr(BlendNet, "logits", logits)
+    return found
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("hidden_count", [False, True])
+@pytest.mark.parametrize("pairs", [7, 40, 10_000])
+def test_equals_what_is_written_out(
+    sampling: Sampling, hidden_count: bool, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_blending, "CPU_PAIRS", pairs)
+    made = scene()
+    made["net"].count_hidden_views = hidden_count
+    got, want = blend(**made, sampling=sampling), plain_blend(**made, sampling=sampling)
+    torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
+    for x, y in zip(gradients(got, made), gradients(want, made), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-11, rtol=1e-9)
+
+
+def test_points_that_pass_nothing_back_are_left_out_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = scene()
+    counted = (torch.arange(23) % 3 == 0).double()[:, None]
+    want = gradients(plain_blend(**made, sampling=SAMPLINGS[0]), made, counted)
+    got = blend(**made, sampling=SAMPLINGS[0])
+    passes = weighed(monkeypatch)
+    for x, y in zip(gradients(got, made, counted), want, strict=True):
+        torch.testing.assert_close(x, y, atol=1e-11, rtol=1e-9)
+    assert sum(points for points, _ in passes) == 2 * int(counted.sum())
+
+
+def test_only_views_that_see_a_point_are_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = scene(b=1, p=200)
+    monkeypatch.setattr(view_blending, "CPU_PAIRS", 40)
+    passes = weighed(monkeypatch)
+    blend(**made, sampling=SAMPLINGS[0])
+    counts = made["sights"][0].visible.sum(0)
+    least = int(torch.where(counts == 0, 5, counts).sum())
+    assert least <= sum(points * views for points, views in passes) < 1.1 * least < 0.75 * 5 * 200
+
+
+def test_single_precision_and_the_same_number_every_time() -> None:
+    made, exact = scene(dtype=torch.float32), scene()
+    first, second = (blend(**made, sampling=SAMPLINGS[1]) for _ in range(2))
+    assert torch.equal(first, second)
+    for x, y in zip(gradients(first, made), gradients(second, made), strict=True):
+        assert torch.equal(x, y)
+    assert (plain_blend(**made, sampling=SAMPLINGS[1]) - first).abs().max() < 1e-5
+    assert first.dtype == torch.float32 and blend(**exact, sampling=SAMPLINGS[1]).dtype == torch.float64
+
+
+def test_autocast_holds_in_the_backward_pass_too() -> None:
+    made = scene(dtype=torch.float32)
+    made["net"].requires_grad_()
+    exact = gradients(blend(**made, sampling=SAMPLINGS[0]), made)
+    with torch.autocast("cpu", torch.bfloat16):
+        colour = blend(**made, sampling=SAMPLINGS[0])
+        plain = plain_blend(**made, sampling=SAMPLINGS[0])
+    assert colour.dtype == torch.float32
+    assert (colour - plain).abs().max() < 2e-2
+    rough = gradients(colour, made)
+    assert all(x.dtype == y.dtype for x, y in zip(rough, exact, strict=True))
+    distances = [float((x - y).norm() / y.norm()) for x, y in zip(rough[:3], exact[:3], strict=True)]
+    assert all(1e-6 < d < 0.1 for d in distances), distances  # single precision would differ by 1e-7
+
+
+def test_gradients_stop_where_nothing_is_trained() -> None:
+    made = scene()
+    made["maps"].requires_grad_(False)
+    made["net"].requires_grad_(False)
+    made["net"].sharpness.requires_grad_()
+    colour = blend(**made, sampling=SAMPLINGS[0])
+    got = torch.autograd.grad(colour.sum(), [made["geometry"], made["net"].sharpness])
+    want = torch.autograd.grad(
+        plain_blend(**made, sampling=SAMPLINGS[0]).sum(), [made["geometry"], made["net"].sharpness]
+    )
+    for x, y in zip(got, want, strict=True):
+        torch.testing.assert_close(x, y, atol=1e-12, rtol=1e-9)
+
+
+def test_nothing_but_the_inputs_is_kept() -> None:
+    made = scene()
+    kept: list[int] = []
+    sizes = {
+        made["geometry"].data_ptr(),
+        made["maps"].data_ptr(),
+        *(p.data_ptr() for p in made["net"].parameters()),
+    }
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.data_ptr()) or x, lambda x: x):
+        blend(**made, sampling=SAMPLINGS[0])
+    assert kept and set(kept) <= sizes
+
+
+def test_no_point_has_no_colour() -> None:
+    made = scene(p=4)
+    none = [
+        Sight(
+            points=s.points[:0], directions=s.directions[:0], centres=s.centres, positions=s.positions[:, :0],
+            visible=s.visible[:, :0],
+        )
+        for s in made["sights"]
+    ]  # fmt: skip
+    empty = blend(made["net"], made["geometry"][:, :0], made["maps"], none, SAMPLINGS[0])
+    assert empty.shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_corners_equal_grid_sample_and_its_gradient(sampling: Sampling) -> None:
+    torch.manual_seed(1)
+    maps = torch.randn(3, 5, 6, 4, dtype=torch.float64, requires_grad=True)
+    edges = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [-1.2, 0.3], [0.1, 1.3], [4.0, -9.0], [1.0, -1.0]])
+    positions = torch.cat([torch.rand(3, 40, 2) * 2.6 - 1.3, edges.expand(3, -1, -1)], 1).double()
+    want = F.grid_sample(
+        maps, positions[:, None], padding_mode=sampling.padding, align_corners=sampling.align_corners
+    )[:, :, 0].transpose(1, 2)
+    corners = sampling.corners(positions, torch.arange(3)[:, None], (6, 4))
+    got = corners.read(table_of(maps))
+    torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
+    probe = torch.randn_like(want)
+    (gradient,) = torch.autograd.grad((want * probe).sum(), maps)
+    found = torch.zeros_like(table_of(maps))
+    corners.add(found, probe)
+    torch.testing.assert_close(found, table_of(gradient), atol=1e-12, rtol=0)
+    last = torch.channels_last
+    assert table_of(maps.detach().contiguous(memory_format=last)).is_contiguous()
