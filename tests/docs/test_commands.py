@@ -24,7 +24,7 @@ from tests.training.scenes import TINY, tiny_model
 
 from one2345.checkpoints import save_release, training_record
 from one2345.cli import app, evaluate, pack, predict, prepare, reconstruct, status, train
-from one2345.cli.compose import first_of_sweep
+from one2345.cli.compose import compose, first_of_sweep
 from one2345.cli.quoting import quote_overrides
 from one2345.data import Recipe, SampleSizes, prepare_objects
 from one2345.errors import One2345Error
@@ -113,10 +113,11 @@ def composed(told: Told) -> None:
     stage = next((s for s in STAGES if f"stage={s}" in words), None)
     command = COMMANDS[name] if stage is None else STAGES[stage]
     overrides = [w for w in words if not w.startswith("-") and w != "job"]
-    if "-m" in words:
-        overrides = first_of_sweep(command.name, quote_overrides(overrides, multirun=True))
-        overrides = [o for o in overrides if not o.startswith(("sweep=", "hydra"))]
-    app.configure(command, overrides)
+    if "-m" not in words:
+        app.configure(command, overrides)
+        return
+    first = first_of_sweep(command.name, quote_overrides(overrides, multirun=True))
+    command.check(app.finish(command, compose(command.name, first), overrides))
 
 
 def quick_first(commands: list[Told]) -> list[Any]:
