@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,8 @@ from one2345.errors import InputError
 from .colours import composite
 from .field import OUTSIDE, BoundedField, Field
 from .neus import neus_alpha, weights_from_alpha
-from .samplers import hierarchical, stratified
+from .packing import evaluate_where
+from .samplers import importance_rounds, likely_weights, stratified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,12 @@ class RenderSettings:
     colour by at most the sum of their weights, hence by at most (coarse + fine) * colour_eps; 0 colours
     every sample that has any weight.
     min_views: a ray is valid if samples with at least half of its coloured weight are seen by so many views.
+    skip_eps: samples whose weight, by the distances that placed them, is at most this, and so are their neighbours',
+    are transparent and not evaluated: empty space, and what lies behind a surface. 0, as published, evaluates all; the
+    means of the eikonal and the sparsity term are over the samples that are evaluated.
+    colour_budget: share of an object's samples that are coloured, so that no shape depends on the data (for CUDA graphs
+    and torch.compile): those of most weight, and what is left out is told by `RayRender.dropped`. Then the field is
+    evaluated at every sample, also where it doesn't hold or is skipped. None colours as many as have weight.
     """
 
     coarse: int = 64
@@ -33,6 +41,8 @@ class RenderSettings:
     base_inv_s: float = 64.0
     colour_eps: float = 1e-4
     min_views: int = 1
+    skip_eps: float = 0.0
+    colour_budget: float | None = None
 
     def __post_init__(self) -> None:
         if self.coarse < 2:
@@ -40,6 +50,17 @@ class RenderSettings:
         if self.fine < 0 or (self.fine and (self.rounds < 1 or self.fine % self.rounds)):
             raise InputError(
                 f"render settings: fine={self.fine} can't be split into rounds={self.rounds} of equal size"
+            )
+
+        if not 0 <= self.skip_eps < 1 or (self.skip_eps and not self.fine):
+            raise InputError(
+                f"render settings: skip_eps={self.skip_eps} with fine={self.fine}, expected 0 <= skip_eps < 1, and 0 "
+                "without fine samples, whose placing tells what can be skipped"
+            )
+        if self.colour_budget is not None and not 0 < self.colour_budget <= 1:
+            raise InputError(
+                f"render settings: colour_budget={self.colour_budget}, expected a share of the samples: "
+                "above 0, at most 1"
             )
 
     @property
@@ -60,9 +81,10 @@ class RayRender:
     rgb: (b, r, 3) over the background. t: (b, r) sum of weight times distance along the ray, 0 if empty.
     weights_sum: (b, r) opacity. normal: (b, r, 3) sum of weight times unit gradient.
     Per sample (b, r, s): sdf, gradient (..., 3), weights, points (..., 3), `active`: coloured.
-    inside: (b, r, s) the field holds there.
+    inside: (b, r, s) the field holds there and was evaluated; elsewhere sdf is `OUTSIDE` and the gradient 0.
     hit: (b, r) the ray meets the box; a ray that doesn't is pure background and its samples mean nothing.
     valid: (b, r) hit, and its colour comes from points that enough source views see.
+    dropped: (b) share of the weight to be coloured that `RenderSettings.colour_budget` left out.
     """
 
     rgb: Tensor
@@ -77,6 +99,7 @@ class RayRender:
     inside: Tensor
     hit: Tensor
     valid: Tensor
+    dropped: Tensor
 
 
 def render_rays(
@@ -106,22 +129,30 @@ def render_rays(
         return origins[..., None, :] + t[..., None] * directions[..., None, :]
 
     bounded = field if isinstance(field, BoundedField) else None
-
-    def flat(t: Tensor) -> Tensor:
-        return points_at(t).flatten(1, 2)
+    fixed = settings.colour_budget is not None
 
     def inside_at(t: Tensor) -> Tensor:
         assert bounded is not None
-        return bounded.inside(flat(t)).reshape(t.shape)
+        return bounded.inside(points_at(t).flatten(1, 2)).reshape(t.shape)
+
+    def sdf_at(t: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Signed distance (b, r, m) of rays that hit, and where it is wanted."""
+        points = points_at(t).flatten(1, 2)
+        if fixed:
+            return field.sdf(points).reshape(t.shape)
+        asked = hit[..., None].expand_as(t) if wanted is None else wanted & hit[..., None]
+        (found,) = evaluate_where(lambda p: (field.sdf(p),), points, asked.flatten(1), (OUTSIDE,))
+        return found.reshape(t.shape)
 
     with torch.no_grad():
-        t = hierarchical(
-            lambda t: field.sdf(flat(t)).reshape(t.shape),
+        t, known_t, known_sdf = importance_rounds(
+            sdf_at,
             stratified(near, far, settings.coarse, noise),
             fine=settings.fine,
             inv_s=settings.sharpness,
             inside=None if bounded is None else inside_at,
             free_coarse=bounded is not None and bounded.rules.free_coarse,
+            where=sdf_at,
         )
         # The last section has no next sample to end at; it is as long as a coarse step.
         deltas = torch.cat([t[..., 1:] - t[..., :-1], ((far - near) / settings.coarse)[..., None]], -1)
@@ -130,17 +161,32 @@ def render_rays(
         inside = hit[..., None].expand_as(middles)
         if bounded is not None:
             inside = inside & inside_at(middles)
+        if settings.skip_eps and known_t is not None and known_sdf is not None:
+            likely = likely_weights(known_t, known_sdf, middles, deltas, inv_s, inside)
+            beside = torch.nn.functional.max_pool1d(likely, 3, stride=1, padding=1)
+            inside = inside & (beside > settings.skip_eps)
 
-    sdf, gradient = field.sdf_and_gradient(points.flatten(1, 2))
-    sdf, gradient = sdf.reshape(middles.shape), gradient.reshape(points.shape)
-    if bounded is not None:
-        sdf = sdf.masked_fill(~inside, OUTSIDE)
-        gradient = gradient * inside[..., None]
+    if fixed:
+        sdf, gradient = field.sdf_and_gradient(points.flatten(1, 2))
+    else:
+        sdf, gradient = evaluate_where(
+            field.sdf_and_gradient, points.flatten(1, 2), inside.flatten(1), (OUTSIDE, 0.0)
+        )
+    sdf = sdf.reshape(middles.shape).masked_fill(~inside, OUTSIDE)
+    gradient = gradient.reshape(points.shape) * inside[..., None]
     cosine = (gradient * directions[..., None, :]).sum(-1)
     alpha = neus_alpha(sdf, cosine, deltas, inv_s, anneal) * inside
     weights = weights_from_alpha(alpha)
+    budget = None if settings.colour_budget is None else math.ceil(settings.colour_budget * sdf[0].numel())
     colours = composite(
-        field, points, -directions, weights, settings.colour_eps, settings.min_views, background
+        field,
+        points,
+        -directions,
+        weights,
+        settings.colour_eps,
+        settings.min_views,
+        background,
+        budget=budget,
     )
     seen = None if bounded is None else bounded.rays_seen(points)
     unit = torch.nn.functional.normalize(gradient, dim=-1, eps=1e-6)
@@ -157,4 +203,5 @@ def render_rays(
         inside=inside,
         hit=hit,
         valid=hit & (colours.seen if seen is None else seen),
+        dropped=colours.dropped,
     )

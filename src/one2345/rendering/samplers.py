@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .field import OUTSIDE
-from .neus import ALPHA_EPS, weights_from_alpha
+from .neus import ALPHA_EPS, neus_alpha, weights_from_alpha
 
 STEEPEST_SLOPE = -10.0
 
@@ -75,28 +75,68 @@ def hierarchical(
     inv_s: Sequence[float],
     inside: Callable[[Tensor], Tensor] | None = None,
     free_coarse: bool = False,
+    where: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Ascending distances (..., n + fine): the given t (..., n) and len(inv_s) rounds of importance samples.
 
     sdf: signed distance (..., m) at distances (..., m). inv_s: the fixed sharpness of each round;
     every round adds fine / len(inv_s) samples. inside: whether the field holds (..., m); elsewhere its distance is
-    `OUTSIDE`, at the given t only unless free_coarse.
+    `OUTSIDE`, at the given t only unless free_coarse. where: `sdf` at those distances where a mask (..., m) is true,
+    with anything elsewhere, for what needn't be asked.
+    """
+    return importance_rounds(
+        sdf, t, fine=fine, inv_s=inv_s, inside=inside, free_coarse=free_coarse, where=where
+    )[0]
+
+
+@torch.no_grad()
+def importance_rounds(
+    sdf: Callable[[Tensor], Tensor],
+    t: Tensor,
+    *,
+    fine: int,
+    inv_s: Sequence[float],
+    inside: Callable[[Tensor], Tensor] | None = None,
+    free_coarse: bool = False,
+    where: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """`hierarchical`, and what it was told on the way: ascending distances (..., m) and the signed distances there.
+
+    None, None without rounds.
     """
     if not inv_s or fine == 0:
-        return t
+        return t, None, None
     count = fine // len(inv_s)
-    value, held = sdf(t), None if inside is None else inside(t)
-    if held is not None and not free_coarse:
-        value = value.masked_fill(~held, OUTSIDE)
+    held = None if inside is None else inside(t)
+    if held is None or free_coarse:
+        value = sdf(t)
+    else:
+        value = (sdf(t) if where is None else where(t, held)).masked_fill(~held, OUTSIDE)
     for i, sharpness in enumerate(inv_s):
         new = importance(t, importance_weights(t, value, sharpness, held), count)
+        before = t
         t, order = torch.cat([t, new], -1).sort(-1)
         if i + 1 == len(inv_s):
-            break
-        more = sdf(new)
-        if inside is not None and held is not None:
+            return t, before, value
+        if inside is None or held is None:
+            more = sdf(new)
+        else:
             there = inside(new)
-            more = more.masked_fill(~there, OUTSIDE)
+            more = (sdf(new) if where is None else where(new, there)).masked_fill(~there, OUTSIDE)
             held = torch.cat([held, there], -1).gather(-1, order)
         value = torch.cat([value, more], -1).gather(-1, order)
-    return t
+    raise AssertionError("the last round returns")
+
+
+def likely_weights(
+    known_t: Tensor, known_sdf: Tensor, t: Tensor, deltas: Tensor, inv_s: float | Tensor, inside: Tensor
+) -> Tensor:
+    """NeuS weights (..., s) of sections with middles t and lengths (..., s), as far as distances known_sdf (..., n) at
+    ascending known_t (..., n) tell: linear between them. inside: (..., s) where the field holds."""
+    above = torch.searchsorted(known_t.contiguous(), t.contiguous()).clamp(1, known_t.shape[-1] - 1)
+    start, end = known_t.gather(-1, above - 1), known_t.gather(-1, above)
+    low, high = known_sdf.gather(-1, above - 1), known_sdf.gather(-1, above)
+    slope = (high - low) / (end - start).clamp_min(1e-6)
+    sdf = torch.lerp(low, high, ((t - start) / (end - start).clamp_min(1e-6)).clamp(0, 1))
+    alpha = neus_alpha(sdf, slope.clamp(STEEPEST_SLOPE, 0.0), deltas, inv_s)
+    return weights_from_alpha(alpha * inside)
