@@ -52,12 +52,10 @@ def composite(
     packed = torch.cat([weight[..., None] * (rgb - background), seen[..., None]], -1)
     spread = unpack(packed, index, real, r * s).reshape(b, r, s, 4).sum(2)
     coloured = (weights.detach() * active).sum(-1)
-    total = (weights.detach() * heavy).sum((1, 2))
+    total, left_out = ((weights.detach() * part).sum((1, 2)) for part in (heavy, heavy & ~active))
     return Composite(
         rgb=background + spread[..., :3],
         active=active,
         seen=spread[..., 3].detach() >= 0.5 * coloured - 1e-6,
-        dropped=1 - coloured.sum(-1) / total.clamp_min(1e-12)
-        if budget is not None
-        else torch.zeros_like(total),
+        dropped=left_out / total.clamp_min(1e-12),
     )
