@@ -40,7 +40,9 @@ class Told:
                 return found[1], words[index + 1 :]
             if found := re.fullmatch(r"slurm/(train|evaluate|prepare|sweep)(_array)?\.sbatch", word):
                 name = "train" if found[1] == "sweep" else found[1]
-                return name, (["-m"] if found[1] == "sweep" else []) + words[index + 1 :]
+                return name, (["-m", "hydra/launcher=slurm"] if found[1] == "sweep" else []) + words[
+                    index + 1 :
+                ]
         return None
 
 
