@@ -1,8 +1,10 @@
 """Lifting, held against one voxel by hand and against autograd."""
 
+import pytest
 import torch
 
 from one2345.geometry import Box, Cameras, load_plan, orbit_cameras, project
+from one2345.models import cost_volume
 from one2345.models.cost_volume import lift
 
 
@@ -87,3 +89,47 @@ def test_the_order_of_the_views_does_not_matter() -> None:
         lift(features, points, cameras), lift(features[order], points, cameras[order]), strict=True
     ):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_pieces_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients when voxels come in many pieces, some of which no view sees."""
+    torch.manual_seed(0)
+    cameras = load_plan("ring8").cameras(10.0, 32)
+    features = torch.randn(8, 2, 16, 16, requires_grad=True)
+    points = torch.cat([Box(half_edge=0.5, resolution=6).nodes().reshape(-1, 3), torch.full((64, 3), 30.0)])
+    found = []
+    for pairs in (cost_volume.PAIRS, 64):
+        monkeypatch.setattr(cost_volume, "PAIRS", pairs)
+        mean, variance, _ = lift(features, points, cameras)
+        found.append([mean, variance, *torch.autograd.grad((mean * variance).sum(), features)])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_lifting_in_half_precision_is_done_in_single() -> None:
+    torch.manual_seed(0)
+    cameras = load_plan("ring8").cameras(10.0, 32)
+    points = Box(half_edge=0.5, resolution=4).nodes().reshape(-1, 3)
+    features = torch.randn(8, 2, 16, 16).bfloat16().requires_grad_()
+    for got, want in zip(
+        lift(features, points, cameras), lift(features.float(), points, cameras), strict=True
+    ):
+        assert got.dtype == want.dtype and torch.equal(got, want)
+    (gradient,) = torch.autograd.grad(lift(features, points, cameras)[1].sum(), features)
+    assert gradient.dtype == torch.bfloat16 and gradient.abs().max() > 0
+
+
+def test_lifting_is_one_graph_for_the_compiler() -> None:
+    torch.manual_seed(0)
+    cameras = load_plan("ring8").cameras(10.0, 32)
+    points = Box(half_edge=0.5, resolution=4).nodes().reshape(-1, 3)
+    features = torch.randn(8, 2, 16, 16, requires_grad=True)
+
+    def loss(maps: torch.Tensor) -> torch.Tensor:
+        mean, variance, count = lift(maps, points, cameras)
+        return (mean + variance * count).sum()
+
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)(features)
+    assert torch.allclose(compiled, loss(features))
+    (a,), (b,) = (torch.autograd.grad(x, features) for x in (compiled, loss(features)))
+    assert torch.allclose(a, b)
