@@ -129,7 +129,7 @@ class Texturer:
             "overlap": [round(o, 3) for o in baked.overlap],
         }  # fmt: skip
         end = time.perf_counter()
-        log.info(
+        log.debug(
             "texture: shape %.1f s, unwrapping %.1f s, baking %.1f s",
             shaped - begin, unwrapped - shaped, end - unwrapped,
         )  # fmt: skip
