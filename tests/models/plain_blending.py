@@ -23,7 +23,7 @@ def evidence(sights: Sequence[Sight], maps: Tensor, sampling: Sampling) -> tuple
         )
         sampled.append(found[:, :, 0].transpose(1, 2))
         towards = F.normalize(sight.centres[:, None] - sight.points, dim=-1)
-        relative.append(view_directions(sight.directions[None], towards[None])[0])
+        relative.append(view_directions(sight.directions.T[:, None], towards.movedim(-1, 0)))
     return torch.stack(sampled), torch.stack(relative), torch.stack([sight.visible for sight in sights])
 
 

@@ -14,7 +14,8 @@ def unit(*shape, generator):
 def inputs(b=2, v=5, p=11, g=4, f=6, seed=0, hidden=0.3):
     gen = torch.Generator().manual_seed(seed)
     features = torch.cat([torch.rand(b, v, p, 3, generator=gen), torch.randn(b, v, p, f, generator=gen)], -1)
-    directions = view_directions(unit(b, p, 3, generator=gen), unit(b, v, p, 3, generator=gen))
+    query, views = unit(b, 1, p, 3, generator=gen), unit(b, v, p, 3, generator=gen)
+    directions = view_directions(query.movedim(-1, 0), views.movedim(-1, 0))
     visible = torch.rand(b, v, p, generator=gen) > hidden
     visible[:, 0] = True
     return torch.randn(b, p, g, generator=gen), features, directions, visible
@@ -138,8 +139,8 @@ def test_elu_by_an_exponential(dtype):
 
 
 def test_directions_by_hand():
-    q, s = torch.tensor([[[1.0, 0.0, 0.0]]]), torch.tensor([[[[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]]]])
-    d = view_directions(q, s)[0, :, 0]
+    q, s = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    d = view_directions(q[:, None], s.T)
     half = 0.5**0.5
     torch.testing.assert_close(d, torch.tensor([[half, -half, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]))
 

