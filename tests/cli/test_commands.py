@@ -68,7 +68,7 @@ def test_train_continue_evaluate(prepared, tmp_path):
     ):
         assert (folder / file).is_file(), file
     assert list((folder / "evaluation" / "meshes" / "network").glob("*.glb"))
-    assert list((folder / "previews").glob("*.png"))
+    assert list((folder / "media" / "previews").glob("*.png"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["experiments"]
 
     command(
@@ -104,10 +104,10 @@ def test_a_network_of_the_users_own_class_is_trained_and_evaluated(own_run):
 def test_weights_and_biases_offline_holds_panels_and_meshes(own_run):
     (run,) = (own_run / "wandb").glob("offline-run-*")
     assert list(run.glob("*.wandb"))
-    panels = list((run / "files" / "media" / "images" / "preview").glob("*.png"))
+    panels = list((run / "files" / "media" / "images" / "previews").glob("*.png"))
     assert panels
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in panels)
-    meshes = list((run / "files" / "media" / "object3D" / "mesh").glob("*.glb"))
+    meshes = list((run / "files" / "media" / "object3D" / "meshes").glob("*.glb"))
     assert meshes
     assert all(m.read_bytes().startswith(b"glTF") for m in meshes)
 

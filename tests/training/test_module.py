@@ -1,5 +1,6 @@
 """One process with a whole batch against parts of it, checkpoints, schedule."""
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,11 @@ from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
 from one2345.training import (
     AdamCosine,
+    ObjectTable,
     PreviewPanels,
     ReconstructionModule,
     RunCheckpoints,
+    StepGuard,
     TermSettings,
     ThroughputMeter,
     TrainingProgress,
@@ -120,7 +123,9 @@ class _Scenes(torch.utils.data.Dataset):
 def _fit(folder: Path, steps: int, **options: object) -> tuple[pl.Trainer, ReconstructionModule]:
     callbacks = [
         RunCheckpoints(folder=str(folder / "checkpoints"), every_steps=2),
-        PreviewPanels(folder=str(folder / "previews"), size=32, resolution=24, views=3),
+        PreviewPanels(folder=str(folder / "media"), size=32, resolution=24, views=3),
+        ObjectTable(folder=str(folder / "media")),
+        StepGuard(folder=str(folder)),
         ThroughputMeter(window=1),
         TrainingProgress(every_seconds=0.0),
     ]
@@ -147,12 +152,29 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
         step_name(3),
     ]  # not only the multiple of 2
     assert torch.load(folder / step_name(3), weights_only=True)["global_step"] == 3
-    (panel,) = (tmp_path / "previews").iterdir()
+    (panel,) = (tmp_path / "media" / "previews").iterdir()
     picture = np.asarray(Image.open(panel))
     assert panel.name == "step-0000002-sphere-0.png" and picture.std() > 10
     metrics = (tmp_path / "metrics.csv").read_text()
-    for name in ("val/iou", "val/hull_iou", "val/psnr", "loss/total", "speed/objects_per_second"):
-        assert name in metrics.splitlines()[0]
+    parts = ("feature_net", "volume_net", "sdf_net", "blend_net", "total")
+    speed = ("objects_per_second", "step_seconds", "waiting_for_data", "peak_memory_mib")
+    names = ["val/iou", "val/hull_iou", "val/psnr", "loss/total"]
+    for name in [*names, *(f"gradient/{p}" for p in parts), *(f"speed/{s}" for s in speed)]:
+        assert name in metrics.splitlines()[0].split(","), name
+    rows = [row for row in csv.DictReader(metrics.splitlines()) if row["gradient/total"]]
+    for row in rows:
+        norms = [float(v) for k, v in row.items() if k.startswith("gradient/") and k != "gradient/total"]
+        assert sum(n**2 for n in norms) == pytest.approx(float(row["gradient/total"]) ** 2, rel=1e-4)
+    (mesh,) = (tmp_path / "media" / "meshes").iterdir()
+    assert mesh.name == "step-0000002-sphere-0.glb" and mesh.read_bytes().startswith(b"glTF")
+    (table,) = (tmp_path / "media" / "tables").iterdir()
+    with table.open(newline="") as file:
+        found = {row["object"]: row for row in csv.DictReader(file)}
+    assert list(found) == ["sphere-0", "sphere-1", "sphere-2"] and table.name == "step-0000002-validation.csv"
+    (scores,) = [r for r in csv.DictReader(metrics.splitlines()) if r["val/iou"]]
+    for name in ("iou", "hull_iou", "psnr"):
+        mean = sum(float(row[name]) for row in found.values()) / 3
+        assert mean == pytest.approx(float(scores[f"val/{name}"]), rel=1e-5), name
     (line,) = [m for m in caplog.messages if m.startswith("training: 3 of 3, ")]
     assert "  loss " in line and "IoU" in line and line.endswith(" steps/s")
     assert any(m.startswith("validating: 6 of 6") for m in caplog.messages)

@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -210,14 +211,21 @@ def test_a_window_of_the_meter_goes_on_after_a_stop(monkeypatch: pytest.MonkeyPa
         def log(self, name: str, value: float) -> None:
             self.logged[name] = value
 
-    def step(meter: ThroughputMeter, module: Module, seconds: float) -> None:
-        meter.on_train_batch_start(None, module, Batch(), 0)  # type: ignore[arg-type]
+    class Run:
+        accumulate_grad_batches = 1
+        train_dataloader = SimpleNamespace(waited=7.0)
+
+    def step(meter: ThroughputMeter, module: Module, seconds: float, waited: float = 0.0) -> None:
+        """`waited` for the next batch, then `seconds` of work on it."""
+        now[0] += waited
+        Run.train_dataloader.waited += waited
+        meter.on_train_batch_start(Run, module, Batch(), 0)  # type: ignore[arg-type]
         now[0] += seconds
-        meter.on_train_batch_end(None, module, None, Batch(), 0)  # type: ignore[arg-type]
+        meter.on_train_batch_end(Run, module, None, Batch(), 0)  # type: ignore[arg-type]
 
     module, meter = Module(), ThroughputMeter(window=3)
     step(meter, module, 1.0)
-    meter.on_validation_start(None, module)  # type: ignore[arg-type]
+    meter.on_validation_start(Run, module)  # type: ignore[arg-type]
     now[0] += 100.0
     step(meter, module, 2.0)
     state = meter.state_dict()
@@ -227,3 +235,8 @@ def test_a_window_of_the_meter_goes_on_after_a_stop(monkeypatch: pytest.MonkeyPa
     assert module.logged == {}
     step(other, module, 3.0)
     assert module.logged["speed/objects_per_second"] == 6 / 6.0
+    assert module.logged["speed/step_seconds"] == 2.0 and module.logged["speed/waiting_for_data"] == 0.0
+    step(other, module, 1.0, waited=1.0)
+    step(other, module, 1.0)
+    step(other, module, 1.0, waited=2.0)
+    assert module.logged["speed/waiting_for_data"] == 0.5 and module.logged["speed/objects_per_second"] == 1.0

@@ -41,7 +41,7 @@ class Factors(pl.LightningModule):
         return (self.weight * batch).sum()
 
     def on_train_batch_end(self, *args: Any) -> None:
-        self.logged.append(float(self.trainer.callback_metrics.get("train/gradient_norm", -1.0)))
+        self.logged.append(float(self.trainer.callback_metrics.get("gradient/total", -1.0)))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW([self.weight, self.frozen], lr=0.1)

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from one2345.cli.run_folder import global_rank, overrides_hash
 from one2345.errors import InputError
 from one2345.files import sync, write_atomic
+from one2345.training.media import STEP
 
 
 class MetricsCsv(Logger):
@@ -106,13 +108,41 @@ class MetricsCsv(Logger):
         self._written = int(rows[-1]["step"]) if rows else None
 
 
-def wandb_logger(*, folder: str, **options: Any) -> WandbLogger:
+PANELS = {
+    "loss": "min,last",
+    "val": "max,last",
+    "train": "last",
+    "gradient": "last",
+    "speed": "last",
+    "previews": "none",
+    "meshes": "none",
+    "tables": "none",
+}
+"""Sections of the page at Weights & Biases, the part of a metric's name before the slash, and what its table of runs
+shows of each: the best value, the latest, none."""
+
+
+class WandbRun(WandbLogger):
+    """Weights & Biases with every section over the steps of the optimiser, whichever was logged first."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        begins = self._experiment is None
+        run = super().experiment
+        if begins:
+            for name, summary in PANELS.items():
+                run.define_metric(f"{name}/*", step_metric=STEP, step_sync=True, summary=summary)
+        return run
+
+
+def wandb_logger(*, folder: str, **options: Any) -> WandbRun:
     """A Weights & Biases logger whose run id is kept in the run folder: a resumed run stays one run.
 
     WANDB_MODE=offline keeps everything below `folder`.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(save_dir=folder, id=wandb_id(Path(folder)), resume="allow", **options)
+    return WandbRun(save_dir=folder, id=wandb_id(Path(folder)), resume="allow", **options)
 
 
 def wandb_id(folder: Path) -> str:

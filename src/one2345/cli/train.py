@@ -20,6 +20,7 @@ from one2345.errors import InputError
 
 COMMAND = app.Command("train", "one2345.cli.train", resumable=True)
 TASKS = ("reconstruction", "view_synthesis")
+MEDIA = "media"  # the folder of pictures, tables and meshes from validation
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
     from one2345.cli.predictors import baselines, measure, networks
     from one2345.cli.provenance import code_version, config_hash, libraries
     from one2345.evaluation import print_table
+    from one2345.training import Media
 
     folder = Path(config["run"]["dir"])
     checkpoints = folder / "checkpoints"
@@ -133,14 +135,14 @@ def _evaluate(config: Mapping[str, Any], trainer: Any, module: Any) -> TrainResu
         },
         device=device,
     )
-    _log_meshes(trainer.loggers, out / "meshes" / "network", trainer.global_step)
+    _show(Media(folder / MEDIA, trainer.loggers), summary, out, trainer.global_step)
     for logger in trainer.loggers:
         logger.finalize("success")
     paths = {
         "run folder": folder,
         "checkpoint": checkpoint or checkpoints,
         "metrics": folder / "metrics.csv",
-        "previews": folder / "previews",
+        "pictures": folder / MEDIA,
         "meshes": out / "meshes" / "network",
         "report": out / "report.html",
     }
@@ -155,17 +157,16 @@ def validation_score(trainer: Any) -> float | None:
     return next((float(score) for score in scores if score is not None), None)
 
 
-def _log_meshes(loggers: Any, folder: Path, step: int) -> None:
-    """Hand the meshes to Weights & Biases, where that logger is on."""
-    for logger in loggers:
-        if type(logger).__name__ != "WandbLogger":
-            continue
-        import wandb
-
-        for mesh in sorted(folder.glob("*.glb")):
-            logger.experiment.log(
-                {f"mesh/{mesh.stem}": wandb.Object3D(str(mesh)), "trainer/global_step": step}
-            )
+def _show(media: Any, summary: Any, out: Path, step: int) -> None:
+    """The scores of every object by every method as a table, and the network's meshes, where the loggers show them."""
+    columns = summary.columns()
+    rows = [
+        [row.object, row.predictor, *(row.scores.get(column) for column in columns), row.failure or ""]
+        for row in summary.rows
+    ]
+    media.table("tables", "evaluation", ["object", "method", *columns, "failure"], rows, step)
+    for file in sorted((out / "meshes" / "network").glob("*.glb")):
+        media.show_mesh("meshes", f"evaluation {file.stem}", file, step)
 
 
 def _profiler(kind: str | None, folder: Path) -> Any:

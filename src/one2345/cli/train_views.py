@@ -41,5 +41,6 @@ def train_views(config: Mapping[str, Any]) -> tuple[Path, dict[str, float]]:
         module.save(folder, record=record)
         for name, value in scores.items():
             print(f"{name}: {value:.2f} dB")
-        summary_box(f"{config['name']}: done", {"weights": folder, "metrics": folder / "metrics.csv"})
+        paths = {"weights": folder, "metrics": folder / "metrics.csv", "pictures": folder / "media"}
+        summary_box(f"{config['name']}: done", paths)
     return folder, {k: float(v) for k, v in scores.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.util import Finalize
 from typing import Any
@@ -52,7 +53,7 @@ class EvalLoader(PlainLoader):
     """Batches of `data` in the order of `sampler`, which all ranks take in step.
 
     A damaged object that one rank meets raises SharedError on all ranks, before any of them goes on: none is left
-    waiting for another.
+    waiting for another. waited: seconds in which a batch was wanted and not there, over all passes.
     """
 
     sampler: ObjectSampler
@@ -81,11 +82,15 @@ class EvalLoader(PlainLoader):
             **options,
         )
         self._tally = Tally(budget=bad_budget, advice=self.advice)
+        self.waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        since = time.perf_counter()
         for batch, notes in super().__iter__():
+            self.waited += time.perf_counter() - since
             self._tally.add(notes, lost=batch is None)
             yield batch
+            since = time.perf_counter()
 
 
 class TrainLoader(EvalLoader):

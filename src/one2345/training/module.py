@@ -17,7 +17,8 @@ from ..geometry import evaluation_box
 from ..losses import WeightedLosses
 from ..models import ReconstructedField, ReconstructionField, ReconstructionNetwork
 from ..rendering import PlacedField, render_views
-from .optim import AdamCosine
+from .object_table import OBJECTS
+from .optim import AdamCosine, schedule_of
 from .run_checkpoints import check_state
 from .terms import StepTerms, TermSettings
 
@@ -82,13 +83,16 @@ class ReconstructionModule(pl.LightningModule):
         self.log("train/inv_s", self.model.variance().detach())
         return total
 
-    def validation_step(self, batch: SceneBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: SceneBatch, batch_idx: int) -> dict[str, Any]:
+        """Scores of the objects, by id, under `objects`."""
         field = self.field(batch)
+        found: dict[str, dict[str, float]] = {id: {} for id in batch.ids}
         with torch.autocast(batch.images.device.type, enabled=False):
             for object_id, value in zip(batch.ids, self._psnr(field, batch), strict=True):
                 self.scores.update(object_id, float(value))
+                found[object_id]["psnr"] = float(value)
             if batch.occupancy_64 is None:
-                return
+                return {OBJECTS: found}
             truth = batch.occupancy_64.flatten(1)
             points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
             predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
@@ -98,6 +102,9 @@ class ReconstructionModule(pl.LightningModule):
                 hull_iou = _iou(hull, truth)
             for object_id, *values in zip(batch.ids, _iou(predicted, truth), hull_iou, strict=True):
                 self.shape_scores.update(object_id, *(float(value) for value in values))
+                named = zip(self.shape_scores.columns, map(float, values), strict=True)
+                found[object_id] |= {name: value for name, value in named if value == value}
+        return {OBJECTS: found}
 
     def on_validation_epoch_end(self) -> None:
         """Means over the objects, each counted once whatever rank it was on."""
@@ -126,7 +133,7 @@ class ReconstructionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.optim(self.parameters(), int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule_of(schedule)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_state(checkpoint, self)

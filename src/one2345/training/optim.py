@@ -44,3 +44,8 @@ class AdamCosine:
         return optimizer, torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.factor(step, total_steps)
         )
+
+
+def schedule_of(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
+    """As Lightning takes it: once a step. The rate is logged under this name."""
+    return {"scheduler": schedule, "interval": "step", "name": "train/learning_rate"}

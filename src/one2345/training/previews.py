@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from ..data.batch import SceneBatch
 from ..errors import EmptySurfaceError
-from ..geometry import orbit_cameras
+from ..geometry import Mesh, orbit_cameras
 from ..meshing import extract
 from ..models import ReconstructionField
 from ..objects import MeshObject
 from ..rendering import RenderSettings, render_views
+from .media import Media
 from .module import ReconstructionModule
 
 Picture = NDArray[np.uint8]
@@ -51,7 +51,8 @@ def normal_picture(normal: Tensor) -> Tensor:
 
 
 class PreviewPanels(Callback):
-    """After every validation: one panel per object of the first batch, in the run folder and in the loggers.
+    """After every validation: a panel and the mesh of the first object, in FOLDER/previews, FOLDER/meshes and the
+    loggers.
 
     Rows: the source views; rendered colour, depth and normal beside the true target views; a turntable of
     the extracted mesh. size: edge of a picture in pixels. resolution: of the mesh. views: of the turntable.
@@ -70,13 +71,25 @@ class PreviewPanels(Callback):
             return
         module = cast(ReconstructionModule, pl_module)  # Lightning knows only its base class
         field = module.field(batch).only(0)
-        panel = self.panel(field, batch, float(module.model.variance()))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(panel).save(self.folder / f"step-{trainer.global_step:07d}-{batch.ids[0]}.png")
-        for logger in trainer.loggers:
-            _log_image(logger, f"preview/{batch.ids[0]}", panel, trainer.global_step)
+        mesh = self.mesh(field, batch.images.device)
+        panel = self.panel(field, batch, float(module.model.variance()), mesh)
+        media = Media(self.folder, trainer.loggers)
+        media.picture("previews", batch.ids[0], panel, trainer.global_step)
+        if mesh is not None:
+            media.mesh("meshes", batch.ids[0], mesh, trainer.global_step)
 
-    def panel(self, field: ReconstructionField, batch: SceneBatch, inv_s: float) -> Picture:
+    def mesh(self, field: ReconstructionField, device: torch.device) -> Mesh | None:
+        """The surface of the only object of `field`; None where it has none."""
+        try:
+            return extract(
+                lambda p: field.sdf(p[None])[0], field.box, resolution=self.resolution, device=device
+            )
+        except EmptySurfaceError:
+            return None
+
+    def panel(
+        self, field: ReconstructionField, batch: SceneBatch, inv_s: float, mesh: Mesh | None
+    ) -> Picture:
         """The picture (h, w, 3) of one object."""
         if batch.target_cameras is None or batch.target_images is None:
             raise ValueError(
@@ -97,26 +110,10 @@ class PreviewPanels(Callback):
             row(torch.cat(compared)),
             row(normal_picture(seen.normal)),
         ]
-        try:
-            mesh = extract(
-                lambda p: field.sdf(p[None])[0],
-                field.box,
-                resolution=self.resolution,
-                device=batch.images.device,
-            )
-        except EmptySurfaceError:
+        if mesh is None:
             return stack_rows(rows)
         turntable = orbit_cameras(
             torch.arange(self.views) * (360 / self.views), torch.full((self.views,), 20.0), size=self.size
         )
         rendered = MeshObject(mesh, id="preview", normalise=False).render(turntable)
         return stack_rows([*rows, row(normal_picture(rendered.normal))])
-
-
-def _log_image(logger: Any, name: str, picture: Picture, step: int) -> None:
-    """Hand a picture to those loggers that take pictures."""
-    experiment = getattr(logger, "experiment", None)
-    if hasattr(logger, "log_image"):
-        logger.log_image(key=name, images=[picture], step=step)
-    elif experiment is not None and hasattr(experiment, "add_image"):
-        experiment.add_image(name, picture, step, dataformats="HWC")

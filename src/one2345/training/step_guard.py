@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ class StepGuard(Callback):
     loss, or its latest where only the gradient was bad. Under a scaled loss (16-mixed) gradients that overflow are the
     scaler's affair.
 
-    Logs train/gradient_norm, before clipping, and train/skipped_steps once there are any.
+    Logs the norm of the gradient before clipping, gradient/total and of each part of the network, and
+    train/skipped_steps once there are any.
     """
 
     def __init__(self, *, folder: str, in_a_row: int = 5, in_all: int = 100) -> None:
@@ -56,8 +56,9 @@ class StepGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        norm = torch.nn.utils.get_total_norm(_gradients(optimizer))
-        pl_module.log("train/gradient_norm", norm)
+        norms = _gradient_norms(pl_module)
+        norm = torch.linalg.vector_norm(torch.stack(list(norms.values()))) if norms else torch.zeros(())
+        pl_module.log_dict({"gradient/total": norm, **{f"gradient/{k}": v for k, v in norms.items()}})
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         bad = self._bad_loss or not (scaled or bool(torch.isfinite(norm)))
         if not _anywhere(trainer, bad):
@@ -90,8 +91,14 @@ class StepGuard(Callback):
         )
 
 
-def _gradients(optimizer: Optimizer) -> Iterable[Tensor]:
-    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+def _gradient_norms(module: LightningModule) -> dict[str, Tensor]:
+    """Norm () of the gradient of each part of `module.model`; of a module without that, of its own parts."""
+    network = getattr(module, "model", module)
+    found: dict[str, list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            found.setdefault(name.partition(".")[0], []).append(parameter.grad)
+    return {part: torch.nn.utils.get_total_norm(gradients) for part, gradients in found.items()}
 
 
 def _anywhere(trainer: Trainer, flag: bool) -> bool:

@@ -19,8 +19,10 @@ from ..hub import Pose
 from ..seeding import torch_rng
 from ..views.zero123 import LoadedZero123, Noise, denoise, make_scheduler, save_zero123
 from .condition_dropout import ConditionDropout
-from .optim import AdamCosine
+from .object_table import OBJECTS
+from .optim import AdamCosine, schedule_of
 from .run_checkpoints import check_state
+from .sample_panels import SAMPLED
 from .weight_average import WeightAverage
 
 PARTS = ("unet", "projection", "image_encoder")
@@ -180,15 +182,19 @@ class ViewSynthesisModule(pl.LightningModule):
         total, count = cast(Tensor, self.target_sum), cast(Tensor, self.target_count)
         return (total / count if count > 0 else torch.ones_like(total)).float()
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """PSNR of the pairs of one object's view plan, by the averaged weights."""
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Any]:
+        """PSNR of the pairs of one object's view plan, by the averaged weights, under `objects`; and the pictures
+        themselves, under `sampled`."""
         shuffled = shuffle_poses(batch)
         with self.average.in_use():
-            own, other = psnr(self.sample(batch), batch.targets), psnr(self.sample(shuffled), batch.targets)
+            sampled = self.sample(batch)
+            own, other = psnr(sampled, batch.targets), psnr(self.sample(shuffled), batch.targets)
         mean = psnr(self.mean_image().expand_as(batch.targets), batch.targets)
         near = own[batch.near] if batch.near.any() else own
         values = (own, own[~batch.near], near, mean, other)
-        self.scores.update(batch.ids[0], *(float(v.mean()) for v in values))
+        means = [float(v.mean()) for v in values]
+        self.scores.update(batch.ids[0], *means)
+        return {OBJECTS: {batch.ids[0]: dict(zip(self.scores.columns, means, strict=True))}, SAMPLED: sampled}
 
     def on_validation_epoch_end(self) -> None:
         """Means over the objects, each counted once whatever rank it was on."""
@@ -203,7 +209,7 @@ class ViewSynthesisModule(pl.LightningModule):
             rate = self.optim.lr * self.pose_rate
             groups.append({"params": list(self.model.projection.parameters()), "lr": rate})
         optimizer, schedule = self.optim(groups, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule_of(schedule)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["average"] = self.average.state_dict()
