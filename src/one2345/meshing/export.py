@@ -88,7 +88,8 @@ def _obj(mesh: Mesh, stem: str) -> dict[str, bytes]:
     lines += [row % tuple(v) for v in table.tolist()]
     if textured and mesh.uv is not None:
         lines += [f"vt {u:.7g} {v:.7g}" for u, v in mesh.uv.tolist()]
-        lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in (mesh.faces + 1).tolist()]
+        lines += [f"vn {x:.5g} {y:.5g} {z:.5g}" for x, y, z in y_up_from_z_up(smooth_normals(mesh)).tolist()]
+        lines += [f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in (mesh.faces + 1).tolist()]
     else:
         lines += [f"f {a} {b} {c}" for a, b, c in (mesh.faces + 1).tolist()]
     return {**files, "": ("\n".join(lines) + "\n").encode()}

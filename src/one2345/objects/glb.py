@@ -14,6 +14,8 @@ from PIL import Image
 from one2345.geometry import Mesh, y_up_from_z_up
 from one2345.objects.texture import srgb_to_linear
 
+CLAMP, REPEAT = 33071, 10497
+
 
 def encode_glb(mesh: Mesh, normals: NDArray[np.floating] | None) -> bytes:
     """The mesh, y up: one primitive with a matt material, colours or a texture.
@@ -56,7 +58,10 @@ def encode_glb(mesh: Mesh, normals: NDArray[np.floating] | None) -> bytes:
         attributes["TEXCOORD_0"] = accessor(uv, 5126, "VEC2", 34962)
         image = view(encode_texture(mesh.texture), None)
         document |= {"images": [{"bufferView": image, "mimeType": "image/png"}]}
-        document |= {"textures": [{"source": 0}]}
+        # Smooth from near and far; an atlas ends at its border, textures that repeat go on.
+        wrap = CLAMP if bool(((uv >= 0) & (uv <= 1)).all()) else REPEAT
+        document |= {"samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap}]}
+        document |= {"textures": [{"source": 0, "sampler": 0}]}
         pbr["baseColorTexture"] = {"index": 0}
     elif mesh.colours is not None:
         linear = np.rint(srgb_to_linear(mesh.colours) * 65535)
