@@ -38,7 +38,7 @@ COMMANDS = {c.name: c for c in (train.COMMAND, evaluate.COMMAND, reconstruct.COM
 # What cannot run here, and why. Composed all the same; where the check asks for what is missing, it says these words.
 ZERO123 = "Zero123's weights are 5 GB to be fetched"
 CANNOT: dict[str, tuple[str, str | None]] = {
-    r"reconstruct\.py (?:ckpt=one2345.safetensors )?image=(?:photo\.png|DIR)(?!.*weights=)": (
+    r"^python reconstruct\.py (?:ckpt=one2345.safetensors )?image=(?:photo\.png|DIR)(?!.*weights=)": (
         ZERO123,
         "zero123",
     ),
