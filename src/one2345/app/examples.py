@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import torch
 
 from one2345.files import write_atomic
 from one2345.geometry import orbit_cameras
-from one2345.objects.shapes import AnalyticShape, random_shape
+from one2345.objects import MeshObject
+from one2345.objects.shapes import random_shape
 from one2345.views.images import encode_png, straight_rgba
 from one2345.views.synthesis import Oracle
 
-STREAM, SHADING = 7, 0.35
+STREAM, RESOLUTION, SHADING = 7, 128, 0.35
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,26 @@ class Example:
     elevation: float
 
     @cached_property
-    def shape(self) -> AnalyticShape:
-        return replace(random_shape(STREAM, index=self.index), shading=SHADING)
+    def object(self) -> MeshObject:
+        """Its surface as a fine mesh, which is seen sooner than the shape itself."""
+        shape = random_shape(STREAM, index=self.index)
+        return MeshObject(
+            shape.mesh(RESOLUTION), id=shape.id, shading=SHADING, antialias=2, normalise=False, repair=False
+        )
 
     def oracle(self, size: int = 256) -> Oracle:
         """What makes exact views of it."""
         return Oracle(
-            object=self.shape,
+            object=self.object,
             elevation=self.elevation,
             size=size,
-            fingerprint=f"{self.shape.id}, shading {SHADING}",
+            fingerprint=f"{self.object.id}, mesh of {RESOLUTION}, shading {SHADING}",
         )
 
     def draw(self, folder: Path, size: int = 320) -> Path:
         """Its picture from the input camera, as a PNG with alpha."""
         with torch.no_grad():
-            seen = self.shape.render(orbit_cameras([0.0], [self.elevation], size=size))
+            seen = self.object.render(orbit_cameras([0.0], [self.elevation], size=size))
         file = folder / f"{self.name}.png"
         write_atomic(file, encode_png(straight_rgba(seen.rgb, seen.mask)[0]))
         return file
