@@ -15,7 +15,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv blender-env train train-long test test-slow test-cluster mutation lint docs notebooks format clean
+.PHONY: help setup venv blender-env train train-long test test-slow test-cluster bench-check mutation lint docs notebooks format clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -67,6 +67,9 @@ test-slow: $(VENV)/.dev ## the tests that take longer: commands end to end, fine
 
 test-cluster: $(VENV)/.dev ## arrays on a SLURM that the tests start themselves; skips where none is installed
 	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
+bench-check: $(VENV)/.dev ## has a stage lost more than a quarter of its lead over the measuring stick; some minutes
+	$(BIN)/python benchmarks/check.py $(ARGS)
 
 mutation: $(VENV)/.dev ## do the tests notice: breaks lines of a copy and wants the tests to fail; renews docs/mutation.md
 	$(BIN)/python tests/mutation/run.py $(ARGS)

@@ -21,9 +21,10 @@ class SiteUnit(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (1, c, ...) -> values at the sites of mask (...), zero elsewhere."""
         y = self.conv(x)[0].permute(1, 2, 3, 0)
-        filled = torch.zeros_like(y)
-        filled[mask] = normalise(self.norm, y[mask])
-        return filled.permute(3, 0, 1, 2)[None].contiguous()
+        rows, sites = y.reshape(-1, y.shape[-1]), mask.flatten().nonzero()[:, 0]
+        values = normalise(self.norm, rows.index_select(0, sites))
+        filled = torch.zeros_like(rows).index_copy(0, sites, values)
+        return filled.view_as(y).permute(3, 0, 1, 2)[None]
 
 
 class VolumeNet(nn.Module):
@@ -48,7 +49,7 @@ class VolumeNet(nn.Module):
         masks = [mask]
         for _ in range(3):
             masks.append(_coarser(masks[-1]))
-        x0 = self.conv0(volume.permute(3, 0, 1, 2)[None].contiguous(), masks[0])
+        x0 = self.conv0(volume.permute(3, 0, 1, 2)[None], masks[0])
         x1 = self.conv2(self.conv1(x0, masks[1]), masks[1])
         x2 = self.conv4(self.conv3(x1, masks[2]), masks[2])
         x3 = self.conv6(self.conv5(x2, masks[3]), masks[3])

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 OFFSETS = [(x, y, z) for z, y, x in product((-1, 0, 1), repeat=3)]
 MIDDLE = 13
+BORDER, EDGE = 8, 256
+"""Keys are of coordinates from -BORDER to EDGE - BORDER."""
 Map = list[tuple[Tensor, Tensor]]
 
 
@@ -21,34 +23,35 @@ class Sites:
     at: Tensor
     stride: int
 
-    def find(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Where coordinates (w, 3) are in the list (w), and whether they are there (w)."""
-        own, keys = key(self.at), key(wanted)
-        place = torch.searchsorted(own, keys).clamp_max(len(own) - 1)
-        return place, own[place] == keys
+    def table(self) -> Tensor:
+        """The row of every key, -1 where there is no site: what a hash table answers."""
+        rows = self.at.new_full((EDGE**3,), -1)
+        rows[key(self.at)] = torch.arange(len(self.at), device=self.at.device)
+        return rows
 
 
 def key(at: Tensor) -> Tensor:
-    x, y, z = (at + 64).unbind(-1)
-    return (x * 1024 + y) * 1024 + z
+    x, y, z = (at + BORDER).unbind(-1)
+    return (x * EDGE + y) * EDGE + z
 
 
 def coarser(fine: Sites) -> Sites:
     """Multiples of twice the stride with a site among the 27 around, none below the lowest site of an axis."""
     stride = 2 * fine.stride
-    near = torch.cat([fine.at + fine.at.new_tensor(offset) * fine.stride for offset in OFFSETS])
-    near = near[(near % stride == 0).all(-1) & (near >= fine.at.amin(0)).all(-1)]
-    keys = torch.unique(key(near))
-    at = torch.stack([keys // 1024**2, keys // 1024 % 1024, keys % 1024], -1) - 64
-    return Sites(at, stride)
+    found = torch.zeros(EDGE**3, dtype=torch.bool, device=fine.at.device)
+    for offset in OFFSETS:
+        near = fine.at + fine.at.new_tensor(offset) * fine.stride
+        found[key(near[(near % stride == 0).all(-1) & (near >= fine.at.amin(0)).all(-1)])] = True
+    keys = found.nonzero()[:, 0]
+    return Sites(torch.stack([keys // EDGE**2, keys // EDGE % EDGE, keys % EDGE], -1) - BORDER, stride)
 
 
 def kernel_map(source: Sites, target: Sites) -> Map:
     """Per tap the rows of `target` and of `source` that it connects: target + offset = source."""
-    pairs = []
-    for offset in OFFSETS:
-        place, there = source.find(target.at + target.at.new_tensor(offset) * source.stride)
-        rows = there.nonzero()[:, 0]
+    table, keys, pairs = source.table(), key(target.at), []
+    for x, y, z in OFFSETS:
+        place = table[keys + ((x * EDGE + y) * EDGE + z) * source.stride]
+        rows = (place >= 0).nonzero()[:, 0]
         pairs.append((rows, place[rows]))
     return pairs
 
@@ -62,7 +65,7 @@ def convolve(x: Tensor, kernel: Tensor, pairs: Map, count: int, *, same: bool, b
             continue
         if back:
             into, source = source, into
-        total = total.index_add(0, into, x[source] @ kernel[tap])
+        total.index_add_(0, into, x.index_select(0, source) @ kernel[tap])
     return total
 
 

@@ -1,26 +1,15 @@
 """The benchmarks run, count fairly and say what they found."""
 
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import harness
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def harness():
-    spec = importlib.util.spec_from_file_location("harness", ROOT / "benchmarks" / "harness.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["harness"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["harness"]
+ROOT = Path(__file__).parents[2]
 
 
 def busy(seconds):
@@ -29,7 +18,7 @@ def busy(seconds):
         pass
 
 
-def test_ways_are_interleaved_and_compared(harness):
+def test_ways_are_interleaved_and_compared():
     calls = []
 
     def way(name, seconds, value):
@@ -48,7 +37,7 @@ def test_ways_are_interleaved_and_compared(harness):
     assert "gain" not in second
 
 
-def test_a_missed_bar_and_a_different_number_are_said(harness):
+def test_a_missed_bar_and_a_different_number_are_said():
     contest = harness.Contest(
         title="t", subject="s", ways={"a": lambda: busy(0.004) or {"x": 1.0}, "b": lambda: busy(0.004) or {"x": 1.1}},
         ours="a", baseline="b", bar=5, tolerance=0.05,
@@ -79,35 +68,3 @@ def test_the_metrics_are_measured(tmp_path):
     assert len({r["title"] for r in report["results"]}) == 4
     assert all(r["agree"] for r in report["results"])
     assert (tmp_path / "m.md").read_text().startswith("# Speed of the metrics")
-
-
-@pytest.mark.slow
-def test_the_published_network_is_measured_stage_by_stage(tmp_path):
-    sizes = [
-        "--views",
-        "2",
-        "--repeats",
-        "1",
-        "--pixels",
-        "32",
-        "--volume",
-        "16",
-        "--rays",
-        "8",
-        "--lattice",
-        "20",
-    ]
-    chosen = ["--stages", "cost volume", "training step", "volume to coloured mesh"]
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / "published.py"),
-        *sizes,
-        *chosen,
-        "--out",
-        str(tmp_path),
-    ]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    results = json.loads((tmp_path / "published.json").read_text())["results"]
-    assert [row["stage"] for row in results] == chosen[1:]
-    assert all(row["cpu s"] > 0 and 0.1 < row["peak GB"] < 4 for row in results)
-    assert results[-1]["vertices"] > 100 and "training step" in (tmp_path / "published.md").read_text()
