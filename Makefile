@@ -81,7 +81,7 @@ lint: $(VENV)/.dev ## style, types, and the direction of the imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.dev ## the documentation as a site, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 notebooks: $(VENV)/.dev ## execute all notebooks; ARGS=--write keeps what they show
 	$(BIN)/python notebooks/build.py $(ARGS)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def build(out: Path, *, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(out)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
         cwd=cwd, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
@@ -22,7 +22,7 @@ def build(out: Path, *, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def site(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("site")
     done = build(out)
-    assert done.returncode == 0 and not done.stderr.strip(), done.stderr[-3000:]
+    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr[-3000:]
     return out
 
 
