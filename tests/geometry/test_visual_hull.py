@@ -1,16 +1,23 @@
 """Visual hull of spheres, whose silhouettes are known exactly."""
 
+import pytest
 import torch
 
 from one2345.geometry import (
     Cameras,
     camera_rays,
     cone_distances,
+    hold_in_frame,
+    hull_evidence,
     hull_occupancy,
     hull_sdf,
+    in_frame,
     load_plan,
     mask_distance,
     orbit_cameras,
+    project,
+    sample_views,
+    visual_hull,
 )
 
 
@@ -77,3 +84,23 @@ def test_a_point_behind_a_camera_is_not_carved_by_it() -> None:
     masks = _sphere_masks(cameras, 0.3)
     behind_first = torch.tensor([[0.0, -1.5, 0.0]])
     assert torch.isinf(cone_distances(behind_first, mask_distance(masks), cameras)[0]).all()
+
+
+def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In many pieces, with points that no view sees, against the plain loop over the views."""
+    cameras = load_plan("ring8").cameras(20.0, 64)
+    masks = _sphere_masks(cameras, 0.3) * 0.75
+    points = (torch.rand(300, 3, generator=torch.Generator().manual_seed(2)) - 0.5) * 3
+    points[:40] += 20
+    distances = mask_distance(masks)
+    monkeypatch.setattr(visual_hull, "PAIRS", 8 * 32)
+    sdf, mask, count = hull_evidence(points, distances, masks, cameras, tolerance=0.13)
+    assert torch.equal(sdf, hull_sdf(points, distances, cameras, tolerance=0.13))
+    assert torch.equal(sdf, cone_distances(points, distances, cameras).topk(2, dim=0).values[1])
+    pixels, depth = project(points.expand(8, -1, -1), cameras)
+    seen = in_frame(pixels, depth, cameras.size)
+    assert torch.equal(count, seen.sum(0)) and (count == 0).any() and (count == 8).any()
+    sampled = sample_views(masks[:, None], hold_in_frame(pixels, cameras.size)[0])[:, 0]
+    expected = torch.stack([x[s].mean() if s.any() else x.new_zeros(()) for x, s in zip(sampled.T, seen.T)])
+    torch.testing.assert_close(mask, expected, atol=1e-5, rtol=1e-5)
+    assert 0 < mask.max() <= 0.75 + 1e-5

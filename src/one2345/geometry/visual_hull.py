@@ -12,9 +12,13 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+from torch.nn import functional as F
 
 from .cameras import Cameras
-from .projection import hold_in_frame, in_frame, project, sample_views
+from .projection import in_frame, project, sample_views
+
+PAIRS = 2**19
+"""Points times views that are looked at together; with many more, intermediate results leave the cache."""
 
 
 def mask_distance(masks: Tensor) -> Tensor:
@@ -45,12 +49,7 @@ def cone_distances(points_world: Tensor, distances: Tensor, cameras: Cameras) ->
     distances: (n, h, w) from `mask_distance`, at the cameras' image size. Beyond the frame the border
     value plus the way to the frame counts; behind a camera nothing is known and the value is -inf.
     """
-    pixels, depth = project(points_world.expand(len(cameras), -1, -1), cameras)
-    held, outside = hold_in_frame(pixels, (distances.shape[-2], distances.shape[-1]))
-    sampled = sample_views(distances[:, None], held)[:, 0]
-    focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])[:, None] / 2
-    world = (sampled + outside) * depth / focal
-    return torch.where(depth > 0, world, torch.full_like(world, -torch.inf))
+    return _look(points_world, distances[:, None], cameras)[0]
 
 
 def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerance: float = 0.0) -> Tensor:
@@ -60,8 +59,48 @@ def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, toler
     exact hull. Outside, the field stays below the true distance (up to the pixel size and the perspective of
     one pixel distance), as every intersection of distances does.
     """
-    cones = cone_distances(points_world, distances, cameras)
-    ignored = min(int(tolerance * len(cameras)), len(cameras) - 1)
+    pieces = points_world.split(max(1, PAIRS // len(cameras)))
+    return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerance) for piece in pieces])
+
+
+def hull_evidence(
+    points_world: Tensor, distances: Tensor, masks: Tensor, cameras: Cameras, *, tolerance: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`hull_sdf` (p), the mean mask over the views that see a point (p), 0 without any, and their number (p).
+
+    masks: (n, h, w), of the size of `distances`; bilinear between pixel centres, the border value beyond them.
+    """
+    maps = torch.stack([distances, masks], 1)
+    found = []
+    for piece in points_world.split(max(1, PAIRS // len(cameras))):
+        cones, sampled, seen = _look(piece, maps, cameras)
+        count = seen.sum(0)
+        mask = (sampled[:, 1] * seen).sum(0) / count.clamp_min(1)
+        found.append((_vote(cones, tolerance), mask, count))
+    sdf, mask, count = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return sdf, mask, count
+
+
+def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+    """Cone distances (n, p) by the first channel, all channels (n, c, p) of maps (n, c, h, w), who sees what (n, p)."""
+    height, width = maps.shape[-2:]
+    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points_world)
+    image = torch.addmm(matrices[..., 3].reshape(-1, 1), matrices[..., :3].reshape(-1, 3), points_world.T)
+    u, v, depth = image.view(len(cameras), 3, -1).unbind(1)
+    safe = depth.masked_fill(depth.abs() < 1e-6, 1e-6)
+    u, v = u / safe, v / safe
+    beyond = (u - u.clamp(0.5, width - 0.5)).square() + (v - v.clamp(0.5, height - 0.5)).square()
+    grid = torch.stack([u * (2 / width) - 1, v * (2 / height) - 1], -1)
+    sampled = F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0]
+    focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])[:, None] / 2
+    world = (sampled[:, 0] + beyond.sqrt()) * depth / focal
+    seen = (depth > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+    return world.masked_fill(depth <= 0, -torch.inf), sampled, seen
+
+
+def _vote(cones: Tensor, tolerance: float) -> Tensor:
+    """The largest (p) of cones (n, p), but for the share that is ignored."""
+    ignored = min(int(tolerance * len(cones)), len(cones) - 1)
     return cones.amax(0) if ignored == 0 else torch.topk(cones, ignored + 1, dim=0).values[-1]
 
 

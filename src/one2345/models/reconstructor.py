@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry import Box, Cameras, hull_sdf, mask_distance
+from ..geometry import Box, Cameras, hull_evidence, mask_distance
 from ..rendering import Variance
 from .base import ReconstructionNetwork
 from .blend_net import BlendNet
-from .cost_volume import lift, sampling_grid
+from .cost_volume import Lifting, lift_rows, sampling_grid
 from .feature_maps import colour_maps
 from .feature_net import FeatureNet
 from .map_sampling import Sampling
@@ -156,7 +156,7 @@ class Reconstructor(ReconstructionNetwork):
                 volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index], tolerance)
                 volumes.append(volume)
                 hulls.append(hull)
-        latent = self.volume_net(torch.stack(volumes))
+        latent = self.volume_net(torch.stack(volumes).permute(0, 4, 1, 2, 3))
         values = torch.cat(
             [latent.permute(0, 2, 3, 4, 1).to(images.dtype), torch.stack(hulls)[..., None]], -1
         )
@@ -171,16 +171,20 @@ class Reconstructor(ReconstructionNetwork):
     def _cost_volume(
         self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras, tolerance: float
     ) -> tuple[Tensor, Tensor]:
-        """One object's cost volume (c, n, n, n) and the hull's signed distance at its nodes (n, n, n)."""
+        """One object's cost volume (n, n, n, c) and the hull's signed distance at its nodes (n, n, n)."""
         points = nodes.reshape(-1, 3)
         with torch.no_grad():
-            hull = hull_sdf(points, mask_distance(masks), cameras, tolerance=tolerance)
+            hull, mask, count = hull_evidence(
+                points, mask_distance(masks), masks, cameras, tolerance=tolerance
+            )
             hull = hull.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
+            clipped = (hull / self.hull_range).clamp(-1, 1)
+            evidence = torch.stack([mask, count / len(cameras), clipped], 1)
             active = (hull < self.hull_range).nonzero()[:, 0]
-            mask_mean, _, count = lift(masks[:, None], points[active], cameras)
-        mean, variance, _ = lift(features, points[active], cameras)
-        lifted = torch.cat([mean, variance, mask_mean, (count / len(cameras))[None]])
-        volume = lifted.new_zeros(len(lifted), len(points)).index_copy(1, active, lifted)
-        clipped = (hull / self.hull_range).clamp(-1, 1)
-        volume = torch.cat([volume, clipped[None]])
-        return volume.unflatten(1, nodes.shape[:3]), hull.reshape(nodes.shape[:3])
+        rows, _ = lift_rows(features, points[active], cameras, Lifting())
+        variance, mean = rows.chunk(2, 1)
+        lifted = torch.cat([mean, variance, evidence[active]], 1)
+        volume = lifted.new_zeros(len(points), lifted.shape[1])
+        volume[:, -1] = clipped
+        volume = volume.index_copy_(0, active, lifted)
+        return volume.unflatten(0, nodes.shape[:3]), hull.reshape(nodes.shape[:3])
