@@ -24,9 +24,15 @@ from one2345.errors import InputError
 from one2345.paths import conf_dir
 
 # Words that a key takes besides values of its default's type.
-WORDS = {"trainer.devices": ("auto",), "trainer.num_nodes": (), "data.workers": ("auto",)}
+WORDS = {
+    "trainer.devices": ("auto",), "trainer.num_nodes": (), "data.workers": ("auto",),
+    "compile": ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+}  # fmt: skip
 # Keys of which only these values make sense.
-CHOICES = {"trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu")}
+CHOICES = {
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.precision": ("32-true", "bf16-mixed", "16-mixed"),
+}
 
 
 @dataclass(frozen=True)

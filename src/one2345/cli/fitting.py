@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from one2345.build import build
+from one2345.cli.compose import CHOICES, WORDS
 from one2345.cli.slurm import trainer_plugins
 from one2345.errors import InputError
+
+PRECISIONS = CHOICES["trainer.precision"]
+COMPILE_MODES = WORDS["compile"]
 
 
 def fit(config: Mapping[str, Any], module: Any, data: Any, **options: Any) -> Any:
     """Train `module` on `data`, from `run.resume_from` on if there is one; the Trainer.
 
     options: further arguments of the Trainer. Raises InputError where memory does not suffice, naming settings that
-    need less, and where determinism=strict can't be had.
+    need less, and where trainer.precision, determinism=strict or the compilation can't be had.
     """
     import lightning.pytorch as pl
 
     from one2345.training import determinism
 
-    with determinism(config["determinism"]), memory_explained(config):
+    check_precision(config["trainer"])
+    with determinism(config["determinism"]), memory_explained(config), compilation_explained(config):
         trainer = pl.Trainer(
             **config["trainer"],
             logger=[built(node) for node in (config.get("logger") or {}).values() if node],
@@ -36,6 +41,45 @@ def fit(config: Mapping[str, Any], module: Any, data: Any, **options: Any) -> An
 def built(node: Any) -> Any:
     """The object that a node of the user's own configuration describes; other values as they are."""
     return build(node, allow_any=True) if isinstance(node, Mapping) and "_target_" in node else node
+
+
+def check_compile(mode: Any) -> None:
+    """InputError for what `compile=` doesn't take."""
+    if not isinstance(mode, bool) and mode not in COMPILE_MODES:
+        raise InputError(f"compile={mode}: takes false, true, {', '.join(COMPILE_MODES)}")
+
+
+def check_precision(trainer: Mapping[str, Any]) -> None:
+    """InputError for a `trainer.precision` that this machine doesn't have."""
+    import torch
+
+    precision = str(trainer.get("precision", "32-true"))
+    if precision not in PRECISIONS:
+        raise InputError(f"trainer.precision={precision}: takes {', '.join(PRECISIONS)}")
+    cuda = torch.cuda.is_available() and trainer.get("accelerator") != "cpu"
+    if precision == "16-mixed" and not cuda:
+        raise InputError("trainer.precision=16-mixed needs a GPU; bf16-mixed works on the CPU too, slowly")
+    if precision == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name()
+        raise InputError(f"trainer.precision=bf16-mixed: {name} has no bfloat16; 16-mixed works there")
+
+
+@contextmanager
+def compilation_explained(config: Mapping[str, Any]) -> Iterator[None]:
+    """InputError in the place of what torch.compile raises."""
+    if not config.get("compile"):
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        told = f"compile={str(config['compile']).lower()}"
+        raise InputError(
+            f"{told}: the step can't be compiled here ({reason}); compile=false trains without"
+        ) from error
 
 
 @contextmanager

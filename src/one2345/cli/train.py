@@ -13,7 +13,7 @@ from one2345.checkpoint_folder import newest
 from one2345.cli import app
 from one2345.cli.checks import check_data, check_folder_writable, check_inputs
 from one2345.cli.evaluate import as_in_use, named
-from one2345.cli.fitting import built, fit
+from one2345.cli.fitting import built, check_compile, fit
 from one2345.cli.run_folder import CHECKPOINTS
 from one2345.cli.summary import quiet_lightning, summary_box
 from one2345.errors import InputError
@@ -47,6 +47,7 @@ def check(config: Mapping[str, Any]) -> None:
     check_folder_writable(Path(config["run"]["dir"]))
     if config.get("task") not in (None, *TASKS):
         raise InputError(f"task={config['task']} is unknown; it takes {', '.join(TASKS)}")
+    check_compile(config.get("compile", False))
     if config["trainer"].get("max_steps", 1) == 0:
         raise InputError("trainer.max_steps=0 trains nothing; evaluate.py measures a checkpoint as it is")
 
@@ -72,6 +73,7 @@ def main(config: Mapping[str, Any]) -> TrainResult:
         loss=build(config["loss"], allow_any=True),
         optim=build(config["optim"], allow_any=True),
         model_config=config["model"],
+        compile=config.get("compile", False),
         **settings,
     )
     trainer = fit(config, module, data, profiler=_profiler(config.get("profiler"), folder))

@@ -23,7 +23,11 @@ def train_views(config: Mapping[str, Any]) -> tuple[Path, dict[str, float]]:
     data = build({**config["data"], "size": model.model.size}, allow_any=True)
     settings = {k: built(v) for k, v in config["synthesis"].items()}
     module = ViewSynthesisModule(
-        model=model, optim=build(config["optim"], allow_any=True), model_config=config["model"], **settings
+        model=model,
+        optim=build(config["optim"], allow_any=True),
+        model_config=config["model"],
+        compile=config.get("compile", False),
+        **settings,
     )
     trainer = fit(config, module, data)
     scores = {}

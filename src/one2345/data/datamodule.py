@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader
 
 from one2345.errors import InputError
@@ -201,6 +202,10 @@ class ReconstructionDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self._loader(self.dataset("test"), train=False)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """From page-locked memory to a GPU while it still works at what came before."""
+        return batch.to(device, non_blocking=device.type == "cuda")
 
     collate = staticmethod(collate)
 

@@ -16,7 +16,8 @@ from ..evaluation.metrics import ObjectMean
 from ..geometry import evaluation_box
 from ..losses import WeightedLosses
 from ..models import ReconstructedField, ReconstructionField, ReconstructionNetwork
-from ..rendering import PlacedField, render_views
+from ..rendering import PlacedField, render_rays, render_views
+from .compiling import compiled
 from .object_table import OBJECTS
 from .optim import AdamCosine, schedule_of
 from .run_checkpoints import check_state
@@ -28,6 +29,7 @@ class ReconstructionModule(pl.LightningModule):
 
     anneal_steps: over which NeuS's slope rule goes from forgiving to strict (0: strict from the start).
     model_config: plain configuration of the model, stored in every checkpoint so that it can be built again.
+    compile: the network and the rendering of a step of training, see `compiled`; checkpoints are the same either way.
     """
 
     def __init__(
@@ -39,9 +41,13 @@ class ReconstructionModule(pl.LightningModule):
         terms: TermSettings | None = None,
         anneal_steps: int = 0,
         model_config: Mapping[str, Any] | None = None,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
         self.model = model
+        # A plain function: as a module it would be in the state a second time.
+        self._network = compiled(model.forward, compile)
+        self._render = compiled(render_rays, compile)
         self.loss = loss
         self.optim = optim
         self.terms = terms or TermSettings()
@@ -61,7 +67,7 @@ class ReconstructionModule(pl.LightningModule):
 
     def losses(self, batch: SceneBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss () and its unweighted terms at a step."""
-        field = self.field(batch)
+        field = self._network(batch.images, batch.masks, batch.cameras, reference=batch.reference)
         # Distances and their gradients need float32.
         with torch.autocast(batch.images.device.type, enabled=False):
             if isinstance(field, PlacedField):  # rays and losses are counted where the network works
@@ -72,6 +78,7 @@ class ReconstructionModule(pl.LightningModule):
                 inv_s=self.model.variance(),
                 anneal=self.anneal(step),
                 settings=self.terms,
+                render=self._render,
             )
             return self.loss(terms.functions(), step)
 

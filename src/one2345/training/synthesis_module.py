@@ -18,6 +18,7 @@ from ..evaluation.metrics import ObjectMean
 from ..hub import Pose
 from ..seeding import torch_rng
 from ..views.zero123 import LoadedZero123, Noise, denoise, make_scheduler, save_zero123
+from .compiling import compiled
 from .condition_dropout import ConditionDropout
 from .object_table import OBJECTS
 from .optim import AdamCosine, schedule_of
@@ -46,7 +47,7 @@ class ViewSynthesisModule(pl.LightningModule):
     the learning rate of the projection, which is new where the UNet is not. decay: of the average of the weights.
     min_snr: the gamma of min-SNR weighting (Hang et al., arXiv 2303.09556) of the error; None: no weighting.
     terminal: share of the examples at the last timestep, beyond its fair share: a few-step sampler starts there.
-    model_config: plain configuration of the model, stored in every checkpoint.
+    model_config: plain configuration of the model, stored in every checkpoint. compile: see `compiled`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ViewSynthesisModule(pl.LightningModule):
         gradient_checkpointing: bool = False,
         sampling: ValidationSampling | None = None,
         model_config: Mapping[str, Any] | None = None,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
         unknown = [part for part in trained if part not in PARTS]
@@ -73,6 +75,7 @@ class ViewSynthesisModule(pl.LightningModule):
                 f"weights with pose={model.pose} can't be trained: pairs say how distance changes"
             )
         self.model = model.model
+        self._denoiser = compiled(self.model.forward, compile)  # no module, which the state would hold twice
         self.pose: Pose = model.pose
         self.schedule = dict(model.scheduler)
         self.noising = make_scheduler(self.schedule)
@@ -120,7 +123,7 @@ class ViewSynthesisModule(pl.LightningModule):
         latents = model.image_latents(condition, batch.poses.to(clean.device))
         latents = latents * keeps_image.reshape(count, 1, 1, 1)
         noisy = self.noising.add_noise(clean, noise, timesteps)
-        predicted = model(noisy, timesteps, token, latents).float()
+        predicted = self._denoiser(noisy, timesteps, token, latents).float()
         error = (predicted - self.wanted(clean, noise, timesteps)).square().flatten(1).mean(1)
         return (error * self.weight(timesteps)).mean()
 

@@ -55,7 +55,7 @@ class StepTerms:
     """Terms by name as functions without arguments, for `WeightedLosses`; field and batch are in one frame.
 
     Random numbers come from the objects' own streams (`batch.seeds`), so a term of an object is the same
-    whatever rank it is on and whatever else is in its batch.
+    whatever rank it is on and whatever else is in its batch. render: `render_rays`, or the same compiled.
     """
 
     def __init__(
@@ -66,8 +66,10 @@ class StepTerms:
         inv_s: Tensor,
         anneal: float,
         settings: TermSettings,
+        render: Callable[..., RayRender] = render_rays,
     ) -> None:
         self.field, self.batch, self.inv_s, self.anneal, self.settings = field, batch, inv_s, anneal, settings
+        self.render = render
 
     def functions(self) -> dict[str, Callable[[], Tensor]]:
         return {
@@ -171,7 +173,7 @@ class StepTerms:
 
     def _render(self, rays: Rays, stream: str) -> RayRender:
         near, far, _ = ray_interval(self.field, self.field.box, rays)
-        return render_rays(
+        return self.render(
             self.field,
             rays.origins,
             rays.directions,
