@@ -143,6 +143,18 @@ def test_gradients_stop_where_nothing_is_trained() -> None:
         torch.testing.assert_close(x, y, atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.slow  # the compiler takes its time
+def test_compiles_to_one_graph_of_the_same_values() -> None:
+    made = scene()
+    compiled = torch.compile(
+        lambda: blend(**made, sampling=SAMPLINGS[0]), backend="aot_eager", fullgraph=True
+    )
+    got, want = compiled(), blend(**made, sampling=SAMPLINGS[0])
+    torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
+    for x, y in zip(gradients(got, made), gradients(want, made), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-11, rtol=1e-9)
+
+
 def test_nothing_but_the_inputs_is_kept() -> None:
     made = scene()
     kept: list[int] = []

@@ -52,6 +52,14 @@ def blend(
     geometry: (b, p, g) features of the points. maps: (b, v, 3 + f, h, w), colours first, best with the channels of a
     pixel side by side in memory. Equal to `net` applied to all the samples.
     """
+    if (
+        torch.compiler.is_compiling()
+    ):  # no shape may depend on what the views see, and kernels are fused anyway
+        colours = []
+        for sight, shape, views in zip(sights, geometry, maps, strict=True):
+            pairs = _Pairs.every(sight)
+            colours.append(pairs.blend(net, shape, pairs.corners(sampling, maps).read(table_of(views))))
+        return torch.stack(colours)
     return _Blend.apply(net, sights, sampling, geometry, maps, *net.parameters())
 
 
@@ -148,6 +156,15 @@ class _Pairs:
         visible = sight.visible[:, points].T
         views, real = pack(visible | ~visible.any(1, keepdim=True))
         return _Pairs(sight.relative(points), visible, views, real, sight.positions[views, points[:, None]])
+
+    @staticmethod
+    def every(sight: Sight) -> _Pairs:
+        """All points with all views."""
+        v, p = sight.visible.shape
+        views = torch.arange(v, device=sight.visible.device).expand(p, v)
+        relative = sight.relative(torch.arange(p, device=views.device))
+        positions = sight.positions.transpose(0, 1)
+        return _Pairs(relative, sight.visible.T, views, torch.ones_like(views, dtype=torch.bool), positions)
 
     def corners(self, sampling: Sampling, maps: Tensor) -> Corners:
         return sampling.corners(self.positions, self.views, (maps.shape[-2], maps.shape[-1]))
