@@ -1,7 +1,14 @@
 """The page as people use it, in Chromium: from the picture to the download, and everything that may go wrong."""
 
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +18,11 @@ import trimesh
 from PIL import Image
 from tests.app import chromium
 from tests.app.parts import Tinted, draw_picture, make_chain
+from tests.evaluation.meshes import chair
 
 from one2345.app.limits import Limits
 from one2345.app.sessions import Sessions
+from one2345.meshing import write_mesh
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("gradio", reason="gradio is not installed (the extra `demo`)")
@@ -242,3 +251,52 @@ def test_nothing_sticks_out_on_a_screen_of_any_width(browser, served, width: int
     opened = chromium.open_page(browser, served.url, width=width, height=800)
     assert opened.evaluate("() => document.documentElement.scrollWidth") <= width
     opened.context.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_a_page_and_leaves_nothing(browser, tmp_path: Path, number: int) -> None:
+    (tmp_path / "temporary").mkdir()
+    write_mesh(chair(), tmp_path / "chair.glb")
+    port = free_port()
+    tiny = [
+        "views.size=48",
+        "plan=ring8",
+        "extractor.resolution=32",
+        "texture=none",
+        "device=cpu",
+        "examples=0",
+    ]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "one2345.app", f"port={port}"),
+            *("views=oracle", "views.object=chair.glb", "elevation=25", *tiny),
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary"), "HF_HUB_CACHE": str(tmp_path)},
+    )
+    try:
+        for _ in range(240):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.5)
+        opened = chromium.open_page(browser, f"http://127.0.0.1:{port}")
+        assert opened.locator("#picture img").count() == 1, "the synthesiser's own picture"
+        opened.locator("#make").click()
+        status(opened, DONE)
+        assert len(list((tmp_path / "temporary").glob("one2345-app.*"))) == 1
+    finally:
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert list((tmp_path / "temporary").glob("one2345-app.*")) == []

@@ -109,7 +109,7 @@ def test_near_views_are_made_anew_with_the_view_they_come_from(tmp_path: Path, s
     shown_by(chain, session, lambda job: chain.picture(job, session, picture, seed=0, elevation=30.0))
     synthesizer.asked.clear()
     shown_by(chain, session, lambda job: chain.anew(job, session, ["s1"], with_near=True))
-    assert [n for n, _ in synthesizer.asked] == ["s1", *(f"s1_n{i}" for i in range(4))]
+    assert [n for n, _ in synthesizer.asked] == ["s1", "s1_n0", "s1_n1"]
 
 
 def test_what_cannot_be_made_anew(made, tmp_path: Path) -> None:

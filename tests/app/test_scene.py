@@ -59,11 +59,12 @@ def test_cameras_and_mesh_stand_in_one_world(run: Path) -> None:
     cameras = scene.views.cameras
     points = torch.from_numpy(turned).float()
     w2c = torch.linalg.inv(cameras.c2w)
+    around = torch.nn.functional.max_pool2d((scene.views.masks > 0).float(), 3, 1, 1)  # a pixel of leeway
     for i in range(len(scene.views)):
         local = points @ w2c[i, :3, :3].T + w2c[i, :3, 3]
         pixels = local @ cameras.K[i].T
         u, v = (pixels[:, :2] / pixels[:, 2:]).long().clamp(0, 47).T
-        assert float((scene.views.masks[i][v, u] > 0).float().mean()) > 0.95
+        assert float(around[i][v, u].mean()) > 0.97
 
 
 def test_what_is_drawn_and_switched(run: Path) -> None:
@@ -86,7 +87,13 @@ def test_a_prepared_object_with_its_true_surface(tmp_path: Path) -> None:
     from one2345.cli.app import execute
 
     asked = ["source=shapes", "source.train=1", f"out={tmp_path}"]
-    assert execute(prepare.COMMAND, [*asked, "source.val=0", "source.test=0", "workers=1", "render.size=32", "render.targets=1"]) == 0
+    assert (
+        execute(
+            prepare.COMMAND,
+            [*asked, "source.val=0", "source.test=0", "workers=1", "render.size=32", "render.targets=1"],
+        )
+        == 0
+    )
     scene = read_scene(tmp_path)
     assert scene.truth is not None and len(scene.truth.positions) == len(scene.truth.colours) > 100
     assert float(np.abs(scene.truth.positions).max()) < 0.42

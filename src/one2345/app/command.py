@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from one2345 import signals
 from one2345.build import build
 from one2345.cli import app, reconstruct
 from one2345.cli.checks import existing_path
@@ -53,18 +54,16 @@ def need(package: str) -> None:
 
 def main(config: Mapping[str, Any]) -> None:
     """Serve the page until it is interrupted."""
-    from one2345.app.page import Page
-    from one2345.app.sessions import Sessions
-
     page, sessions = make_page(config)
-    assert isinstance(page, Page) and isinstance(sessions, Sessions)
     over = threading.Event()
     threading.Thread(target=_sweep, args=(sessions, over), daemon=True).start()
+    before = signals.install(_interrupt)
     try:
         page.launch(host=config["host"], port=config["port"], browser=config["open"])
     except OSError as error:
         raise InputError(f"port={config['port']}: {error}; port=NUMBER takes another one") from error
     finally:
+        signals.restore(before)
         over.set()
         sessions.close()
 
@@ -119,6 +118,11 @@ def reachable(node: Mapping[str, Any]) -> tuple[Any, str | None]:
     except (WeightsUnavailable, CheckpointError) as error:
         return None, str(error)
     return made, None
+
+
+def _interrupt(*_: Any) -> None:
+    """A request to stop ends the server as Ctrl-C does, which removes what visitors left."""
+    raise KeyboardInterrupt
 
 
 def _sweep(sessions: Any, over: threading.Event) -> None:
