@@ -33,7 +33,7 @@ def take(folder: Path) -> list[Path]:
     from one2345.app.page import Page
 
     pipe = ImageTo3D(
-        weights=Weights.load(), synthesizer=None, plan=load_plan("ring8"), extractor=Extractor(resolution=96)
+        weights=Weights.load(), synthesizer=None, plan=load_plan("ring8"), extractor=Extractor(resolution=64)
     )
     reason = "kxic/zero123-xl (about 5 GB) is not in the hub's local cache, and can't be fetched"
     chain = replace(make_chain(no_views=reason), pipe=pipe)
@@ -48,6 +48,7 @@ def take(folder: Path) -> list[Path]:
         with chromium.chromium() as browser:
             for name, screen in SCREENS.items():
                 opened = chromium.open_page(browser, url, **screen)
+                opened.set_default_timeout(10 * chromium.PATIENCE)
                 opened.locator("#examples button").nth(1).click()
                 opened.locator("#picture img").first.wait_for()
                 opened.locator("#make").click()

@@ -1,6 +1,7 @@
 """What the viewer reads: runs of reconstruct.py and prepared objects, and where things stand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from one2345.app.scene import read_scene
 from one2345.app.sessions import Sessions
 from one2345.app.viewer import Z_UP_FROM_Y_UP, draw
 from one2345.errors import InputError
+from one2345.views import SCHEMA_NAME, SCHEMA_VERSION, Samples, write_json, write_object
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +84,22 @@ def test_what_is_drawn_and_switched(run: Path) -> None:
         server.stop()
 
 
-def test_a_prepared_object_with_its_true_surface(tmp_path: Path) -> None:
-    from one2345.cli import prepare
-    from one2345.cli.app import execute
-
-    asked = ["source=shapes", "source.train=1", f"out={tmp_path}"]
-    assert (
-        execute(
-            prepare.COMMAND,
-            [*asked, "source.val=0", "source.test=0", "workers=1", "render.size=32", "render.targets=1"],
-        )
-        == 0
+def test_a_prepared_object_with_its_true_surface(run: Path, tmp_path: Path) -> None:
+    views = read_scene(run).views
+    points = torch.linspace(-0.4, 0.4, 36).reshape(12, 3)
+    samples = replace(
+        Samples.none(),
+        surface_points=points,
+        surface_normals=points,
+        surface_colours=(points + 0.4).clamp(0, 1),
     )
-    scene = read_scene(tmp_path)
-    assert scene.truth is not None and len(scene.truth.positions) == len(scene.truth.colours) > 100
-    assert float(np.abs(scene.truth.positions).max()) < 0.42
-    assert scene.mesh is None and set(scene.sources) < set(scene.views.names)
+    kept = replace(views, roles=("stage1",) * 6 + ("target",) * 2)
+    write_json(
+        tmp_path / "dataset.json", {"schema": SCHEMA_NAME, "version": SCHEMA_VERSION, "description": {}}
+    )
+    folder = write_object(tmp_path, "chair", views=kept, samples=samples)
+    for path in (tmp_path, folder):
+        scene = read_scene(path)
+        assert scene.truth is not None and np.allclose(scene.truth.positions, points)
+        assert scene.truth.colours[0].tolist() == [0, 6, 12]
+        assert scene.mesh is None and scene.sources == scene.views.names[:6]
