@@ -1,6 +1,7 @@
 """Baked textures against the truth, beside vertex colours of the same meshes; and how long unwrapping takes.
 
-    python experiments/textures/measure.py quality --objects DIR --out results.json
+    python experiments/textures/measure.py true --objects DIR --out results.json
+    python experiments/textures/measure.py reconstructed --objects DIR --out results.json
     python experiments/textures/measure.py unwrap --objects DIR --pool DIR --out results.json
 
 DIR: folders with a manifest.csv (id, file). Parts that are in the results are not measured again.
@@ -30,7 +31,7 @@ from one2345.meshing.texture import (
     texture_size,
     unwrap,
 )
-from one2345.objects import MeshObject, load_mesh
+from one2345.objects import MeshObject, Render, load_mesh
 from one2345.pipeline import ImageTo3D, Weights
 from one2345.pipeline.field_stage import resized, surface_colours
 from one2345.views.synthesis import Oracle
@@ -48,84 +49,95 @@ POOL = 190
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("quality", "unwrap"))
+    parser.add_argument("what", choices=("true", "reconstructed", "unwrap"))
     parser.add_argument("--objects", type=Path, required=True)
     parser.add_argument("--pool", type=Path)
+    parser.add_argument("--most", type=int, help="measure so many of what is missing")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     args = parser.parse_args()
     table: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     part = table.setdefault(args.what, {})
-    if args.what == "quality":
-        weights = Weights.load()
-        for name in OBJECTS:
-            if name not in part:
-                part[name] = quality(args.objects / "glb" / f"{name}.glb", weights)
-                _write(args.out, args.what, part)
-                print(name, json.dumps(part[name]), flush=True)
+    measure: list[tuple[str, Callable[[], dict[str, Any]]]]
+    if args.what == "unwrap":
+        measure = [
+            (name, lambda read=read: unwrapped(read())) for name, read in meshes(args.objects, args.pool)
+        ]
     else:
-        for name, read in meshes(args.objects, args.pool):
-            if name not in part:
-                part[name] = unwrapped(read())
-                _write(args.out, args.what, part)
-                print(name, part[name], flush=True)
+        scores = on_the_truth if args.what == "true" else on_the_reconstruction
+        measure = [(n, lambda n=n: scores(args.objects / "glb" / f"{n}.glb")) for n in OBJECTS]
+    for name, made in [(n, m) for n, m in measure if n not in part][: args.most]:
+        part[name] = made()
+        _write(args.out, args.what, part)
+        print(name, json.dumps(part[name]), flush=True)
 
 
-def quality(file: Path, weights: Weights) -> dict[str, Any]:
-    """Scores of the true mesh at TRUE_FACES, and of the reconstruction from exact views, by kind of colour."""
-    truth = MeshObject(load_mesh(file), id=file.stem, repair=False)
-    cameras = orbit_cameras(torch.arange(FRAMES) * 360.0 / FRAMES, ELEVATION, size=PIXELS)
-    wanted = truth.render(cameras)
+def on_the_truth(file: Path) -> dict[str, Any]:
+    """Scores of the true mesh with TRUE_FACES faces, its colours those of the nearest true surface."""
+    truth, cameras, wanted = _truth(file)
 
     def colour(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
         return truth.colour(points)
 
     shape, _ = repair(decimate(repair(truth.mesh)[0], TRUE_FACES))
-    seen = Pictures(wanted.rgb[:1], wanted.mask[:1], cameras[:1])
-    size = texture_size(shape, [seen])
+    size = texture_size(shape, [_first(wanted, cameras)])
     flat = unwrap(shape, size=size, seconds=120).mesh
-    true_mesh = {
+    meshes = {
         "vertex colours": colour_vertices(shape, colour),
         "texture": _with(flat, bake(flat, size, colour).texture),
     }
-    result = {"true mesh": {"faces": len(shape.faces), "size": size, **_scores(true_mesh, wanted, cameras)}}
+    return {"faces": len(shape.faces), "size": size, **_scores(meshes, wanted, cameras)}
 
+
+def on_the_reconstruction(file: Path) -> dict[str, Any]:
+    """Scores of the mesh that the package's weights make of exact views, by kind of colour."""
+    truth, cameras, wanted = _truth(file)
+    weights = Weights.load()
     oracle = Oracle(object=truth, elevation=ELEVATION, size=PIXELS)
-    pipe = ImageTo3D(weights=weights, synthesizer=oracle, plan=load_plan("ring8"))
-    made = pipe()
+    made = ImageTo3D(weights=weights, synthesizer=oracle, plan=load_plan("ring8"))()
     views = made.views[made.views.indices(*made.sources)]
     small = resized(views, weights.pixels or PIXELS)
+    seen, settings = _first(wanted, cameras), Texturer()
+    every = [seen, Pictures(views.images, views.masks, views.cameras)]
     with torch.no_grad():
         field = weights.model(
             small.images[None], small.masks[None], Cameras.stack([small.cameras]),
             reference=Cameras.stack([small.reference_camera]),
         )  # fmt: skip
-        colour = surface_colours(field)
-        shape, _ = repair(decimate(repair(made.surface)[0], Texturer().faces or 0))
-        size = texture_size(shape, [seen])
-        flat = unwrap(shape, size=size, seconds=120).mesh
-        every = [seen, Pictures(views.images, views.masks, views.cameras)]
-        begin = time.process_time()
-        plain = bake(flat, size, colour)
-        seconds = time.process_time() - begin
-        meshes = {
-            "vertex colours, untouched surface": made.surface,
-            "vertex colours": colour_vertices(shape, colour),
-            "texture, own pixels of none": _with(flat, plain.texture),
-            "texture, own pixels of the input": _with(flat, bake(flat, size, colour, [seen]).texture),
-            "texture, own pixels of all views": _with(flat, bake(flat, size, colour, every).texture),
-        }
-    result["reconstruction"] = {
-        "faces": len(shape.faces), "faces before": len(made.surface.faces), "size": size,
-        "baking CPU s": round(seconds, 2), **_scores(meshes, wanted, cameras),
-    }  # fmt: skip
-    return result
+    colour = surface_colours(field)
+    shape, _ = repair(decimate(repair(made.surface)[0], settings.faces or len(made.surface.faces)))
+    size = texture_size(shape, [seen])
+    flat = unwrap(shape, size=size, seconds=120).mesh
+
+    def textured(pictures: list[Pictures]) -> Mesh:
+        return _with(flat, bake(flat, size, colour, pictures, field_size=settings.field_size).texture)
+
+    meshes = {
+        "vertex colours, untouched surface": made.surface,
+        "vertex colours": colour_vertices(shape, colour),
+        "texture, own pixels: none": textured([]),
+        "texture, own pixels: given": textured([seen]),
+        "texture, own pixels: all": textured(every),
+    }
+    facts = {"faces": len(shape.faces), "faces before": len(made.surface.faces), "size": size}
+    return {**facts, **_scores(meshes, wanted, cameras)}
+
+
+def _truth(file: Path) -> tuple[MeshObject, Cameras, Render]:
+    """The object, the cameras of the turntable, the first of them the input view, and what they see."""
+    truth = MeshObject(load_mesh(file), id=file.stem, repair=False)
+    cameras = orbit_cameras(torch.arange(FRAMES) * 360.0 / FRAMES, ELEVATION, size=PIXELS)
+    return truth, cameras, truth.render(cameras)
+
+
+def _first(wanted: Render, cameras: Cameras) -> Pictures:
+    return Pictures(wanted.rgb[:1], wanted.mask[:1], cameras[:1])
 
 
 def _with(flat: Mesh, texture: np.ndarray) -> Mesh:
     return Mesh(flat.vertices, flat.faces, uv=flat.uv, texture=texture)
 
 
-def _scores(meshes: Mapping[str, Mesh], wanted: Any, cameras: Cameras) -> dict[str, Any]:
+def _scores(meshes: Mapping[str, Mesh], wanted: Render, cameras: Cameras) -> dict[str, Any]:
     """PSNR dB: mean over the frames, of the input view, and mean over the others; and over the object's pixels only."""
     result = {}
     for name, mesh in meshes.items():

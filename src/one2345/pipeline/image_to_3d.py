@@ -250,6 +250,9 @@ class ImageTo3D:
 
 
 def _shown(picture: InputPicture, placed: InputElevation, radius: float) -> Pictures:
-    """The input picture and the camera that it is taken to come from."""
-    camera = orbit_cameras([0.0], [placed.degrees], radius=radius, size=picture.image.shape[-1])
-    return Pictures(picture.image[None], picture.mask[None], camera)
+    """The input picture, as fine as it is, and the camera that it is taken to come from."""
+    image, mask = picture.image, picture.mask
+    if picture.fine is not None:
+        image, mask = picture.fine[:3], picture.fine[3]
+    camera = orbit_cameras([0.0], [placed.degrees], radius=radius, size=image.shape[-1])
+    return Pictures(image[None], mask[None], camera)

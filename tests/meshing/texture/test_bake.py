@@ -100,6 +100,22 @@ def test_the_field_is_asked_in_bounded_chunks_about_unit_normals(flat):
         bake(flat, 64, lambda p, n: p / 0)
 
 
+def test_the_field_may_be_baked_smaller_and_enlarged(flat):
+    sizes = []
+
+    def colour(points, normals):
+        sizes.append(len(points))
+        return stripes(points, normals)
+
+    large = bake(flat, 512, colour).texture
+    full, sizes[:] = sum(sizes), []
+    small = bake(flat, 512, colour, field_size=256).texture
+    assert small.shape == large.shape and sum(sizes) < 0.35 * full
+    texels = rasterise(flat, 512, reach=0.0)
+    error = np.abs(small.astype(float) - large)[texels.row, texels.column]
+    assert error.mean() < 2 and np.percentile(error, 99) < 12
+
+
 def test_normals_of_a_sphere_are_its_radii_across_seams():
     mesh = unwrap(sphere(), size=64).mesh
     assert len(mesh.vertices) > len(sphere().vertices)

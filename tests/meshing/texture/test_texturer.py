@@ -91,6 +91,7 @@ def test_the_size_follows_the_surface_and_the_finest_picture():
     [
         ({"faces": 2}, "texture.faces=2: at least 4"),
         ({"size": 4}, "texture.size=4: texels, from 16"),
+        ({"field_size": 4}, "texture.field_size=4: at least 16"),
         ({"smooth": -1}, "texture.smooth=-1"),
         ({"seconds": 0}, "texture.seconds=0: more than 0"),
         ({"padding": -1}, "texture.padding=-1"),

@@ -44,9 +44,9 @@ def rasterise(mesh: Mesh, size: int, *, reach: float = REACH) -> Texels:
     assert mesh.uv is not None
     corner = mesh.uv[mesh.faces].astype(np.float64) * size
     corner[..., 1] = size - corner[..., 1]
-    low = np.clip(np.floor(corner.min(1) - reach - 0.5), 0, size - 1).astype(np.int64)
-    high = np.clip(np.ceil(corner.max(1) + reach - 0.5), 0, size - 1).astype(np.int64)
-    extent = high - low + 1
+    low = np.clip(np.ceil(corner.min(1) - reach - 0.5), 0, size - 1).astype(np.int64)
+    high = np.clip(np.floor(corner.max(1) + reach - 0.5), 0, size - 1).astype(np.int64)
+    extent = np.maximum(high - low + 1, 0)
     ends = np.cumsum(extent[:, 0] * extent[:, 1])
     nearest = np.full(size * size, np.inf, np.float32)
     owner = np.full(size * size, -1, np.int64)

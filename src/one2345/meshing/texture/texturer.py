@@ -47,15 +47,17 @@ class Texturer:
     """Surface → repaired, smoothed, decimated → unwrapped → its colours baked.
 
     faces: most that the mesh keeps; None keeps all. size: edge of the texture in texels; None: the power of two from
-    256 to 2048 that gives a texel to a pixel of the finest given picture. smooth: steps that keep the volume, see
-    `smooth`. seconds: for unwrapping; a mesh that takes longer gets vertex colours, and so does one of more than
-    `charts` charts. padding: texels between charts. own_pixels: pictures that win over the network's colours where
-    they see the surface: those that were `given` (the input picture, posed photographs), `all` (those that were made
-    from it too), `none`. chunk: points per call of the colour field.
+    256 to 2048 that gives a texel to a pixel of the finest given picture. field_size: texels at which the network's
+    own colours are baked at most, see `bake`. smooth: steps that keep the volume, see `smooth`. seconds: for
+    unwrapping; a mesh that takes longer gets vertex colours, and so does one of more than `charts` charts. padding:
+    texels between charts. own_pixels: pictures that win over the network's colours where they see the surface: those
+    that were `given` (the input picture, posed photographs), `all` (those that were made from it too), `none`. chunk:
+    points per call of the colour field.
     """
 
     faces: int | None = 20_000
     size: int | None = None
+    field_size: int | None = 512
     smooth: int = 0
     seconds: float = 30.0
     charts: int | None = 5000
@@ -68,6 +70,8 @@ class Texturer:
             raise InputError(f"texture.faces={self.faces}: at least 4, or null for all")
         if self.size is not None and not 16 <= self.size <= 16384:
             raise InputError(f"texture.size={self.size}: texels, from 16 to 16384, or null")
+        if self.field_size is not None and self.field_size < 16:
+            raise InputError(f"texture.field_size={self.field_size}: at least 16 texels, or null for size")
         if self.smooth < 0:
             raise InputError(f"texture.smooth={self.smooth}: a number of steps, 0 for none")
         if not self.seconds > 0:
@@ -117,7 +121,9 @@ class Texturer:
             facts |= {"kind": "vertex colours", "faces": len(surface.faces), "reason": str(error)}
             return Textured(coloured, facts, tuple(notes), fell_back=True)
         unwrapped = time.perf_counter()
-        baked = bake(flat.mesh, size, colour, pictures, chunk=self.chunk, device=device)
+        baked = bake(
+            flat.mesh, size, colour, pictures, field_size=self.field_size, chunk=self.chunk, device=device
+        )
         if low := [o for o in baked.overlap if o < OVERLAP]:
             notes.append(
                 f"{len(low)} of {len(baked.overlap)} pictures were not put on the mesh: its outline does not agree "

@@ -22,6 +22,7 @@ from .source import SourcePicture, read_source
 Segment = Literal["auto", "none", "rembg"]
 UPSCALED = 1.5
 UNSURE = 0.6
+FINE_EDGE = 1024
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class InputPicture:
     """image: (3, s, s) float32 sRGB in [0, 1] on white. mask: (s, s) float32 alpha. facts: source_size
     (height, width) in px, mode, format, foreground (alpha, uniform background, rembg, none) with its
     confidence where known, box (left, top, right, bottom; px of the source), scale (frame px per source px).
-    warnings: sentences. sha256: of the file's bytes, or of mode, size and pixels of a picture in memory."""
+    warnings: sentences. sha256: of the file's bytes, or of mode, size and pixels of a picture in memory. fine: image
+    and mask (4, f, f) of the same frame at the source's own resolution, at most FINE_EDGE; None where none is finer."""
 
     image: torch.Tensor
     mask: torch.Tensor
     facts: Mapping[str, Any]
     warnings: tuple[str, ...]
     sha256: str
+    fine: torch.Tensor | None = None
 
 
 def prepare_picture(
@@ -85,7 +88,22 @@ def prepare_picture(
         facts=facts,
         warnings=tuple(notes),
         sha256=source.sha256,
+        fine=_fine(colour, alpha, box, size, fill),
     )
+
+
+def _fine(
+    colour: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+    box: tuple[int, int, int, int],
+    size: int,
+    fill: float,
+) -> torch.Tensor | None:
+    own = round(max(box[2] - box[0], box[3] - box[1]) / fill)
+    if own <= size:
+        return None
+    image, mask = place_in_frame(colour, alpha, box=box, size=min(own, FINE_EDGE), fill=fill)
+    return torch.from_numpy(np.concatenate([image, mask[None]]))
 
 
 def _cut(
