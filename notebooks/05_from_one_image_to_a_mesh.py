@@ -16,6 +16,7 @@ import numpy as np
 
 from one2345.geometry import evaluation_box, load_plan
 from one2345.meshing import Extractor
+from one2345.meshing.texture import Texturer
 from one2345.meshing.turntable import turntable
 from one2345.objects import MeshObject, random_shape
 from one2345.pipeline import ImageTo3D
@@ -55,12 +56,14 @@ show([picture], width=2.5)
 # %%
 plan = load_plan("published")
 pipe = ImageTo3D.from_pretrained(
-    "pretrained", views=oracle, plan=plan, extractor=Extractor(resolution=96), device="cpu"
-)
+    "pretrained", views=oracle, plan=plan, extractor=Extractor(resolution=96), device="cpu",
+    texture=Texturer(faces=4000),
+)  # fmt: skip
 exact = pipe()
 views = exact.views[exact.views.indices("stage1")]
 show(views.images.permute(0, 2, 3, 1), views.names)
 show(turntable(exact.mesh, frames=8, size=128))
+print(f"{len(exact.mesh.faces):,} faces, {exact.texture['kind']}")
 
 # %% [markdown]
 # How long each stage took, and what was written down about it (`report.json` of a run holds the same):
