@@ -11,6 +11,7 @@ from PIL import Image
 
 from one2345.geometry import load_plan, orbit_cameras, pixel_rays
 from one2345.meshing import Extractor
+from one2345.meshing.texture import Texturer
 from one2345.meshing.turntable import turntable, write_animation
 from one2345.objects import random_shape
 from one2345.pipeline import ImageTo3D
@@ -25,8 +26,9 @@ def chain(folder: Path, *, resolution: int = 160, frames: int = 24) -> None:
     """input.png, views.png and turntable.gif: a picture, what is made of it, and the mesh."""
     oracle = Oracle(object=random_shape(1, index=SHAPE), elevation=25.0, size=256)
     pipe = ImageTo3D.from_pretrained(
-        views=oracle, plan=load_plan("published"), extractor=Extractor(resolution=resolution), device="cpu"
-    )
+        views=oracle, plan=load_plan("published"), extractor=Extractor(resolution=resolution), device="cpu",
+        texture=Texturer(faces=8000, seconds=300),
+    )  # fmt: skip
     found = pipe()
     stage1 = found.views[found.views.indices("stage1")].images
     small = torch.nn.functional.interpolate(stage1, (EDGE // 2, EDGE // 2), mode="area")
@@ -108,9 +110,8 @@ def _frustum(axes, camera, colour: str, name: str, length: float = 0.22) -> None
     for i in range(4):
         axes.plot(*np.stack([centre, ends[i]]).T, color=colour, lw=1)
         axes.plot(*np.stack([ends[i], ends[(i + 1) % 4]]).T, color=colour, lw=1)
-    axes.text(
-        *(centre + [0, 0, 0.25 if centre[2] > 0.1 else -0.22]), name, color=colour, fontsize=9, ha="center"
-    )
+    label = centre + np.array([0, 0, 0.25 if centre[2] > 0.1 else -0.22])
+    axes.text(*label, name, color=colour, fontsize=9, ha="center")
 
 
 if __name__ == "__main__":
