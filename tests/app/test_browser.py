@@ -24,7 +24,7 @@ from one2345.app.limits import Limits
 from one2345.app.sessions import Sessions
 from one2345.meshing import write_mesh
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 pytest.importorskip("gradio", reason="gradio is not installed (the extra `demo`)")
 pytest.importorskip("playwright", reason="playwright is not installed (the extra `dev`)")
 if chromium.path() is None:
@@ -284,11 +284,13 @@ def test_the_command_serves_a_page_and_leaves_nothing(browser, tmp_path: Path, n
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary"), "HF_HUB_CACHE": str(tmp_path)},
     )
     try:
-        for _ in range(240):
+        for _ in range(600):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.5)
+        else:
+            pytest.fail("the page was not served within minutes")
         opened = chromium.open_page(browser, f"http://127.0.0.1:{port}")
         assert opened.locator("#picture img").count() == 1, "the synthesiser's own picture"
         opened.locator("#make").click()
