@@ -77,8 +77,6 @@ def safe_name(member: zipfile.ZipInfo, archive: str) -> PurePosixPath:
         )
     if len(path.parts) > 16 or len(name.encode("utf-8", "surrogatepass")) > 1000:
         raise InputError(f"{archive}: {name[:120]!r}... is too long a name")
-    if member.flag_bits & 0x1:
-        raise InputError(f"{archive}: {name[:120]!r} is encrypted")
     return path
 
 
