@@ -15,14 +15,14 @@ from one2345.meshing import colour_vertices, extract
 from one2345.meshing.texture import Texturer, decimate, repair
 from one2345.objects import MeshObject, random_shape
 
-SEEDS, FACES, PIXELS = (3, 11), 800, 192
+SHAPES, FACES, PIXELS = (11,), 800, 192
 
 
 def main() -> None:
     cameras = orbit_cameras([20.0, 140.0, 260.0], 20.0, size=PIXELS)
     rows = []
-    for seed in SEEDS:
-        shape = random_shape(0, index=seed)
+    for index in SHAPES:
+        shape = random_shape(0, index=index)
 
         def colour(points: torch.Tensor, normals: torch.Tensor, shape=shape) -> torch.Tensor:
             return shape.colour(points)
