@@ -11,8 +11,9 @@ from tests.training.scenes import TINY, sphere_batch, tiny_model
 
 from one2345.cli.fitting import check_compile, check_precision, compilation_explained
 from one2345.errors import InputError
+from one2345.geometry import Rays
 from one2345.losses import WeightedLosses
-from one2345.rendering import RenderSettings
+from one2345.rendering import RenderSettings, ray_interval, render_rays
 from one2345.training import AdamCosine, ReconstructionModule, TermSettings, compiling
 
 
@@ -113,7 +114,6 @@ def test_settings_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch
 def test_half_precision_keeps_distances_whole(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss is near that of float32, and so is the gradient's direction; what is about distances is float32."""
     seen: dict[str, torch.dtype] = {}
-    from one2345.rendering import render_rays
 
     def watched(field: Any, *args: Any, **options: Any) -> Any:
         found = render_rays(field, *args, **options)
@@ -152,3 +152,23 @@ def test_a_run_in_bf16_ends_near_the_one_in_float32(tmp_path: Path) -> None:
         trainer.fit(module(), DataLoader([sphere_batch()] * 4, batch_size=None))  # type: ignore[arg-type]
         losses[precision] = float(trainer.callback_metrics["loss/total"])
     assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.03)
+
+
+@pytest.mark.slow
+def test_with_a_fixed_budget_the_rendering_is_one_graph() -> None:
+    settings = RenderSettings(coarse=8, fine=8, colour_budget=0.5)
+    trained, batch = module(), sphere_batch()
+    field = trained.field(batch)
+    rays = Rays(origins=batch.rays.origins, directions=batch.rays.directions)
+    near, far, _ = ray_interval(field, field.box, rays)
+    noise = torch.rand(1, rays.origins.shape[1], settings.coarse)
+
+    def render(noise: torch.Tensor) -> torch.Tensor:
+        return render_rays(
+            field, rays.origins, rays.directions, near, far, inv_s=trained.model.variance(), settings=settings,
+            noise=noise,
+        ).rgb  # fmt: skip
+
+    whole = torch.compile(render, backend="eager", fullgraph=True)
+    assert torch.allclose(whole(noise), render(noise), atol=1e-5)
+    torch._dynamo.reset()

@@ -24,6 +24,7 @@ from one2345.errors import CheckpointError
 from one2345.geometry import evaluation_box
 from one2345.losses import WeightedLosses
 from one2345.rendering import RenderSettings
+from one2345.terminal import Bars
 from one2345.training import (
     AdamCosine,
     ObjectTable,
@@ -144,6 +145,8 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("one2345.terminal.WORTH_A_LINE", 0.0)
+    closed, close = [], Bars.__exit__
+    monkeypatch.setattr(Bars, "__exit__", lambda self, *a: (closed.append(self), close(self, *a)))
     with caplog.at_level("INFO", "one2345.terminal"):
         _fit(tmp_path, 3)
     folder = tmp_path / "checkpoints"
@@ -178,6 +181,7 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
     (line,) = [m for m in caplog.messages if m.startswith("training: 3 of 3, ")]
     assert "  loss " in line and "IoU" in line and line.endswith(" steps/s")
     assert any(m.startswith("validating: 6 of 6") for m in caplog.messages)
+    assert len(closed) == 1  # one bar from the first step to the last, whatever validations lie between
 
 
 def test_validation_counts_each_object_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
 
 from ..terminal import Bars
 
@@ -67,7 +68,7 @@ class TrainingProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._bars is not None:
             self._bars.end(VALIDATING, keep=False)
-        if not trainer.training and not trainer.sanity_checking:
+        if trainer.state.fn != TrainerFn.FITTING:  # a validation by itself
             self._close()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
