@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from one2345.errors import InputError
 from one2345.seeding import numpy_rng
@@ -30,8 +30,9 @@ from .lattice import Lattice, LatticeStats, sample_dense
 
 log = logging.getLogger(__name__)
 
-Index = NDArray[np.int32]
 MAX_ROUNDS = 12
+PIECE = 4096
+"""Blocks at a time where all their nodes are looked at."""
 
 
 def sample_near_surface(
@@ -42,12 +43,15 @@ def sample_near_surface(
     margin: float = 1.25,
     lipschitz: float | None = None,
     probes: int = 4096,
-) -> LatticeStats:
-    """Evaluate the nodes near the surface and give all others a value of the right sign.
+) -> tuple[LatticeStats, Tensor | None]:
+    """Evaluate the nodes near the surface and say on which side all others are.
 
     coarse: blocks per axis at the start, about; finest: cells per axis of the smallest block (powers of
     two); margin: factor on the sampled slopes; lipschitz: a known bound on |grad f| instead of sampled ones;
     probes: random nodes for check 3. Raises InputError for settings out of range.
+
+    Returns what it cost, and the blocks (m, 3) of `finest` cells outside of which there is no surface but at the
+    wall; None: the lattice is dense.
     """
     if finest < 2 or finest & (finest - 1):
         raise InputError(f"extractor.finest is {finest}, expected a power of two from 2 on")
@@ -58,40 +62,42 @@ def sample_near_surface(
     while size * 2 * coarse <= n:
         size *= 2
     if n - 1 <= 2 * finest:
-        return sample_dense(lattice)
+        return sample_dense(lattice), None
     blocks = _Blocks(lattice, size)
     if lipschitz is None:
         bound = margin * _sampled_slopes(lattice, blocks, coarse_key=size)
     else:
-        bound = np.full(blocks.shape, lipschitz, np.float32)
+        bound = torch.full(blocks.shape, lipschitz, device=lattice.device)
 
-    forced: NDArray[np.bool_] | None = None
+    forced: Tensor | None = None
     rng = numpy_rng("extraction-probes", n)
     widened = 0
     for round_ in range(1, MAX_ROUNDS + 1):
-        centre_sign, kept, steep = _refine(lattice, size, finest, bound)
+        sides, kept, steep = _refine(lattice, size, finest, bound)
         if forced is not None:
             kept |= forced
-        steep = np.maximum(steep, _evaluate_blocks(lattice, kept, finest, size, bound.shape))
-        _fill(lattice, centre_sign, finest)
-        crossing = _mixed(lattice, finest) & ~kept
-        crossing |= _probe(lattice, kept, finest, probes, rng)
+        steep = torch.maximum(steep, _evaluate_blocks(lattice, kept, finest, size, bound.shape))
+        lattice.fill(sides, finest)
+        crossing = _crossings(lattice, sides, kept, finest)
+        flat = torch.from_numpy(rng.integers(0, n**3, probes)).to(lattice.device)
+        crossing |= _probe(lattice, kept, finest, flat)
         breach = steep > bound * (1 + 1e-4)
-        if not breach.any() and not crossing.any():
-            return LatticeStats(lattice.evaluations, n**3, float(bound.max()), round_, widened)
+        if not bool(breach.any()) and not bool(crossing.any()):
+            stats = LatticeStats(lattice.evaluations, n**3, float(bound.max()), round_, widened)
+            return stats, kept.nonzero()
         widened += int(crossing.sum()) + int(breach.sum())
-        if breach.any():
+        if bool(breach.any()):
             log.debug(
                 "extraction: |grad f| reaches %.3g where %.3g was assumed (%d coarse blocks); band widened",
                 float(steep[breach].max()), float(bound[breach].min()), int(breach.sum()),
             )  # fmt: skip
-            bound = np.maximum(bound, margin * maximum_filter(np.where(breach, steep, 0), size=3))
-        if crossing.any():
+            bound = torch.maximum(bound, margin * _over_neighbours(torch.where(breach, steep, 0.0)))
+        if bool(crossing.any()):
             log.debug("extraction: surface found in %d skipped blocks; band widened", int(crossing.sum()))
             forced = kept | crossing
     log.warning("extraction: the checks fail after %d rounds; evaluating the whole lattice", MAX_ROUNDS)
     sample_dense(lattice)
-    return LatticeStats(lattice.evaluations, n**3, float(bound.max()), MAX_ROUNDS, widened)
+    return LatticeStats(lattice.evaluations, n**3, float(bound.max()), MAX_ROUNDS, widened), None
 
 
 class _Blocks:
@@ -101,149 +107,154 @@ class _Blocks:
         self.count = -(-(lattice.box.resolution - 1) // size)
         self.size, self.last = size, lattice.box.resolution - 1
         self.shape = (self.count,) * 3
+        self.device = lattice.device
 
-    def all(self) -> Index:
+    def all(self) -> Tensor:
         """(count^3, 3) block indices."""
-        return np.indices(self.shape, np.int32).reshape(3, -1).T
+        line = torch.arange(self.count, device=self.device)
+        return torch.cartesian_prod(line, line, line)
 
-    def centre(self, block: Index) -> Index:
+    def centre(self, block: Tensor) -> Tensor:
         """Node at the middle of blocks (m, 3); never more than size / 2 nodes from any node of the block."""
-        return np.minimum(block * self.size + self.size // 2, self.last)
+        return (block * self.size + self.size // 2).clamp_max(self.last)
+
+    def nodes(self, block: Tensor) -> Tensor:
+        """All nodes (m, (size + 1)^3, 3) of blocks (m, 3), rims included."""
+        line = torch.arange(self.size + 1, device=self.device)
+        return (block[:, None] * self.size + torch.cartesian_prod(line, line, line)).clamp_max(self.last)
+
+    def steps_to_centre(self, block: Tensor) -> Tensor:
+        """Distance (m, (size + 1)^3), in nodes, of the `nodes` of blocks (m, 3) from their centres."""
+        line = torch.arange(self.size + 1, device=self.device)
+        away = (block[..., None] * self.size + line).clamp_max(self.last) - self.centre(block)[..., None]
+        x, y, z = away.float().square().unbind(1)
+        return (x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]).sqrt().flatten(1)
 
 
-def _sampled_slopes(lattice: Lattice, blocks: _Blocks, coarse_key: int) -> NDArray[np.float32]:
+def _over_neighbours(x: Tensor) -> Tensor:
+    """Largest value (m, m, m) over the 3^3 blocks around each."""
+    return F.max_pool3d(x[None, None], 3, stride=1, padding=1)[0, 0]
+
+
+def _raise_to(most: Tensor, block: Tensor, value: Tensor) -> None:
+    """Raise entries `block` (p, 3) of most (m, m, m) to at least value (p,)."""
+    m = most.shape[-1]
+    flat = (block[:, 0] * m + block[:, 1]) * m + block[:, 2]
+    most.view(-1).scatter_reduce_(0, flat, value, "amax")
+
+
+def _sampled_slopes(lattice: Lattice, blocks: _Blocks, coarse_key: int) -> Tensor:
     """Local bound on |grad f| per coarse block, before the margin."""
     h, index = lattice.box.voxel_size, blocks.all()
-    centre = blocks.centre(index)
-    value = lattice.at(centre).reshape(blocks.shape)
-    position = blocks.centre(np.arange(blocks.count, dtype=np.int32)) * h
-    squared = np.zeros(blocks.shape, np.float32)
+    value = lattice.at(blocks.centre(index)).view(blocks.shape)
+    position = blocks.centre(torch.arange(blocks.count, device=lattice.device)[:, None])[:, 0] * h
+    squared = torch.zeros_like(value)
     for axis in range(3):
         if blocks.count > 1:
-            step = np.maximum(np.diff(position), h).astype(np.float32)
-            shape = [1, 1, 1]
-            shape[axis] = -1
-            slope = np.diff(value, axis=axis) / step.reshape(shape)
-            edge = [(0, 0)] * 3
-            edge[axis] = (0, 1)
-            squared += np.pad(slope, edge, mode="edge") ** 2
+            step = position.diff().clamp_min(h).view([-1 if a == axis else 1 for a in range(3)])
+            slope = value.diff(dim=axis) / step
+            last = slope.narrow(axis, blocks.count - 2, 1)
+            squared += torch.cat([slope, last], axis) ** 2
     rng = numpy_rng("extraction-slopes", coarse_key, blocks.count)
-    first = np.minimum(index * blocks.size + rng.integers(0, blocks.size, index.shape), blocks.last)
-    offset = rng.integers(-1, 2, index.shape)
+    within, offset = rng.integers(0, blocks.size, index.shape), rng.integers(-1, 2, index.shape)
     offset[(offset == 0).all(1)] = (1, 0, 0)
+    within, offset = (torch.from_numpy(x).to(lattice.device) for x in (within, offset))
+    first = (index * blocks.size + within).clamp_max(blocks.last)
     second = first + offset
-    second = np.where((second < 0) | (second > blocks.last), first - offset, second)
-    distance = h * np.linalg.norm(second - first, axis=1)
-    pair = np.abs(lattice.at(second) - lattice.at(first)) / distance
-    local = np.maximum(np.sqrt(squared), pair.reshape(blocks.shape).astype(np.float32))
-    floor = np.quantile(local, 0.99)
-    return np.maximum(maximum_filter(local, size=3), max(floor, 1e-6)).astype(np.float32)
+    second = torch.where((second < 0) | (second > blocks.last), first - offset, second)
+    distance = h * (second - first).float().norm(dim=1)
+    pair = (lattice.at(second) - lattice.at(first)).abs() / distance
+    local = torch.maximum(squared.sqrt(), pair.view(blocks.shape))
+    floor = float(local.flatten().quantile(0.99))
+    return _over_neighbours(local).clamp_min(max(floor, 1e-6))
 
 
-def _refine(
-    lattice: Lattice, size: int, finest: int, bound: NDArray[np.float32]
-) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.float32]]:
-    """Descend from blocks of `size` to `finest`. Returns, per finest block, the sign of the last centre
+def _refine(lattice: Lattice, size: int, finest: int, bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Descend from blocks of `size` to `finest`. Returns, per finest block, the side of the last centre
     evaluated there and whether it is kept; and per coarse block the steepest slope seen."""
     h, start = lattice.box.voxel_size, size
     blocks = _Blocks(lattice, size)
     index = blocks.all()
     value = lattice.at(blocks.centre(index))
-    sign = np.where(value > 0, 1, -1).astype(np.int8).reshape(blocks.shape)
-    steep = np.zeros(bound.shape, np.float32)
+    sides = _side(value).view(blocks.shape)
+    steep = torch.zeros_like(bound)
     while True:
-        radius = np.sqrt(3.0) / 2 * size * h
-        limit = bound[tuple((index // (start // size)).T)]
-        keep = np.abs(value) <= limit * radius
+        radius = 3**0.5 / 2 * size * h
+        keep = value.abs() <= bound[tuple((index // (start // size)).T)] * radius
         if size == finest:
-            kept = np.zeros(blocks.shape, bool)
+            kept = torch.zeros(blocks.shape, dtype=torch.bool, device=lattice.device)
             kept[tuple(index[keep].T)] = True
-            return sign, kept, steep
+            return sides, kept, steep
         parent, parent_value = index[keep], value[keep]
         parent_centre = blocks.centre(parent)
         size //= 2
         blocks = _Blocks(lattice, size)
-        sign = sign.repeat(2, 0).repeat(2, 1).repeat(2, 2)[tuple(slice(blocks.count) for _ in range(3))]
-        child = (2 * parent[:, None] + np.indices((2, 2, 2), np.int32).reshape(3, 8).T[None]).reshape(-1, 3)
+        for axis in range(3):
+            sides = sides.repeat_interleave(2, axis).narrow(axis, 0, blocks.count)
+        pair = torch.arange(2, device=lattice.device)
+        child = (2 * parent[:, None] + torch.cartesian_prod(pair, pair, pair)).flatten(0, 1)
         exists = (child < blocks.count).all(1)
         index = child[exists]
         centre = blocks.centre(index)
         value = lattice.at(centre)
-        sign[tuple(index.T)] = np.where(value > 0, 1, -1)
-        distance = h * np.linalg.norm(centre - parent_centre.repeat(8, 0)[exists], axis=1)
-        slope = np.abs(value - parent_value.repeat(8)[exists]) / np.maximum(distance, h)
-        np.maximum.at(steep, tuple((index // (start // size)).T), slope.astype(np.float32))
+        sides[tuple(index.T)] = _side(value)
+        distance = h * (centre - parent_centre.repeat_interleave(8, 0)[exists]).float().norm(dim=1)
+        slope = (value - parent_value.repeat_interleave(8)[exists]).abs() / distance.clamp_min(h)
+        _raise_to(steep, index // (start // size), slope)
+
+
+def _side(value: Tensor) -> Tensor:
+    return torch.where(value > 0, 1, -1).to(torch.int8)
 
 
 def _evaluate_blocks(
-    lattice: Lattice, kept: NDArray[np.bool_], size: int, start: int, coarse_shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+    lattice: Lattice, kept: Tensor, size: int, start: int, coarse_shape: torch.Size
+) -> Tensor:
     """Evaluate all nodes of the kept blocks, rims included; steepest slope to a centre per coarse block."""
-    h, n = lattice.box.voxel_size, lattice.box.resolution
-    blocks = _Blocks(lattice, size)
-    offset = np.indices((size + 1,) * 3, np.int32).reshape(3, -1).T
-    steep = np.zeros(coarse_shape, np.float32)
-    index = np.argwhere(kept).astype(np.int32)
-    wanted = np.zeros((n, n, n), bool)
-    pieces = [index[s : s + 4096] for s in range(0, len(index), 4096)]
+    h, blocks = lattice.box.voxel_size, _Blocks(lattice, size)
+    steep = torch.zeros(coarse_shape, device=lattice.device)
+    pieces = kept.nonzero().split(PIECE)
+    lattice.evaluate_all(blocks.nodes(piece).flatten(0, 1) for piece in pieces)
     for piece in pieces:
-        i, j, k = np.minimum(piece[:, None] * size + offset, blocks.last).reshape(-1, 3).T
-        wanted[i, j, k] = True
-    wanted &= ~lattice.known
-    lattice.evaluate(np.flatnonzero(wanted))
-    for piece in pieces:
-        node = np.minimum(piece[:, None] * size + offset, blocks.last)
-        centre = blocks.centre(piece)
-        i, j, k = node.reshape(-1, 3).T
-        difference = lattice.interior[i, j, k].reshape(len(piece), -1)
-        difference = np.abs(difference - lattice.interior[tuple(centre.T)][:, None])
-        distance = h * np.sqrt(((node - centre[:, None]) ** 2).sum(-1))
-        slope = (difference / np.maximum(distance, h)).max(1)
-        np.maximum.at(steep, tuple((piece // (start // size)).T), slope.astype(np.float32))
+        node, centre = blocks.nodes(piece), blocks.centre(piece)
+        difference = lattice.at(node.flatten(0, 1)).view(node.shape[:2]) - lattice.at(centre)[:, None]
+        distance = h * blocks.steps_to_centre(piece)
+        _raise_to(steep, piece // (start // size), (difference.abs() / distance.clamp_min(h)).amax(1))
     return steep
 
 
-def _fill(lattice: Lattice, sign: NDArray[np.int8], size: int) -> None:
-    """Nodes that were not evaluated get the sign of their block, one voxel in size."""
-    n, h = lattice.box.resolution, np.float32(lattice.box.voxel_size)
-    block = np.minimum(np.arange(n) // size, sign.shape[0] - 1)
-    for x in range(n):
-        plane = sign[block[x]][np.ix_(block, block)].astype(np.float32) * h
-        np.copyto(lattice.interior[x], plane, where=~lattice.known[x])
-
-
-def _mixed(lattice: Lattice, size: int) -> NDArray[np.bool_]:
-    """Per block whether its nodes, rim included, have both signs."""
-    count = _Blocks(lattice, size).count
-    high = low = lattice.interior > 0
+def _crossings(lattice: Lattice, sides: Tensor, kept: Tensor, size: int) -> Tensor:
+    """Skipped blocks (m, m, m) that have nodes on both sides, rims included, as far as is known."""
+    found = torch.zeros_like(kept)
+    # Two skipped blocks beside each other, on two sides: what lies between them is neither's.
     for axis in range(3):
-        high = _reduce(high, axis, size, count, np.logical_or)
-        low = _reduce(low, axis, size, count, np.logical_and)
-    return high != low
-
-
-def _reduce(x: NDArray[np.bool_], axis: int, size: int, count: int, how: np.ufunc) -> NDArray[np.bool_]:
-    """Reduce runs of size + 1 nodes, neighbours sharing one, along an axis."""
-    x = np.moveaxis(x, axis, 0)
-    last = np.minimum(np.arange(1, count + 1) * size, x.shape[0] - 1)
-    result = how.reduceat(x[: last[-1] + 1], np.arange(count) * size, axis=0)
-    return np.moveaxis(how(result, x[last]), 0, axis)
-
-
-def _probe(
-    lattice: Lattice, kept: NDArray[np.bool_], size: int, probes: int, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Blocks in which a random node turned out to have another sign than it was filled with."""
-    found = np.zeros_like(kept)
-    n = lattice.box.resolution
-    flat = np.unique(rng.integers(0, n**3, probes))
-    flat = flat[~lattice.known.reshape(-1)[flat]]
-    if len(flat):
-        index = np.unravel_index(flat, (n, n, n))
-        filled = lattice.interior[index] > 0
-        lattice.evaluate(flat)
-        wrong = (lattice.interior[index] > 0) != filled
-        block = np.minimum(np.stack(index, -1)[wrong] // size, kept.shape[0] - 1)
-        found[tuple(block.T)] = True
-        found &= ~kept
+        m = kept.shape[axis]
+        low, high = (
+            (lambda x, a=axis, b=m: x.narrow(a, 0, b - 1)),
+            (lambda x, a=axis, b=m: x.narrow(a, 1, b - 1)),
+        )
+        apart = (low(sides) != high(sides)) & ~low(kept) & ~high(kept)
+        low(found).logical_or_(apart)
+        high(found).logical_or_(apart)
+    # Known nodes, of kept blocks for the most part, on another side than a skipped block that they touch.
+    index, value = lattice.known()
+    side, block = _side(value), index // size
+    rim = (index == block * size) & (index > 0)  # belongs to the block before, too
+    for lower in torch.cartesian_prod(*[torch.arange(2, device=lattice.device)] * 3):
+        touches = (rim | (lower == 0)).all(1).nonzero()[:, 0] if lower.any() else slice(None)
+        x, y, z = (block[touches] - lower).clamp_max(kept.shape[0] - 1).unbind(1)
+        wrong = (sides[x, y, z] != side[touches]) & ~kept[x, y, z]
+        found[x[wrong], y[wrong], z[wrong]] = True
     return found
+
+
+def _probe(lattice: Lattice, kept: Tensor, size: int, flat: Tensor) -> Tensor:
+    """Blocks in which one of the nodes `flat` (p,) turns out to be on another side than it was filled with."""
+    n = lattice.box.resolution
+    index = torch.stack([flat // n**2, flat // n % n, flat % n], -1)
+    index = index[~lattice.is_known(index)]
+    wrong = _side(lattice.at(index)) != lattice.side(index)
+    block = (index[wrong] // size).clamp_max(kept.shape[0] - 1)
+    found = torch.zeros_like(kept)
+    found[tuple(block.T)] = True
+    return found & ~kept

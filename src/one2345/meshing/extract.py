@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.measure import marching_cubes
+from torch import Tensor
 
 from one2345.errors import EmptySurfaceError
 from one2345.geometry import Box, Mesh
 
 from .coarse_to_fine import sample_near_surface
-from .lattice import Lattice, LatticeStats, Sdf, sample_dense
+from .lattice import EDGE, Lattice, LatticeStats, Sdf, sample_dense
+from .marching import march
 
 
 def extract(
@@ -61,34 +62,32 @@ def extract_with_stats(
     """`extract`, and what it cost."""
     lattice = Lattice(sdf, box.with_resolution(resolution), chunk=chunk, device=device)
     if dense:
-        stats = sample_dense(lattice)
+        stats, blocks = sample_dense(lattice), None
     else:
-        stats = sample_near_surface(
+        stats, blocks = sample_near_surface(
             lattice, coarse=coarse, finest=finest, margin=margin, lipschitz=lipschitz, probes=probes
         )
-    lattice.fill_wall()
-    return lattice_surface(lattice), stats
+    return lattice_surface(lattice, blocks, finest), stats
 
 
-def lattice_surface(lattice: Lattice) -> Mesh:
-    """Marching cubes (Lewiner et al. 2003) over the part of the lattice, wall filled, that holds inside nodes."""
-    inside = lattice.interior <= 0
-    if not inside.any() or inside.all():
-        low, high = lattice.range
-        where = "outside" if not inside.any() else "inside"
+def lattice_surface(lattice: Lattice, blocks: Tensor | None = None, size: int = 1) -> Mesh:
+    """Marching cubes over the lattice's blocks (m, 3) of `size` cells, all cells for None, and at the wall.
+
+    Raises EmptySurfaceError when all values are on one side.
+    """
+    n, (low, high) = lattice.box.resolution, lattice.range
+    if low > 0 or high <= 0:
+        where = "outside" if low > 0 else "inside"
         raise EmptySurfaceError(
             f"the SDF has no surface: its {lattice.evaluations} values lie in [{low:.4g}, {high:.4g}], "
             f"everything is {where}; train longer, or check that the box holds the object"
         )
-    window, origin = [], []
-    for axis in range(3):
-        used = np.flatnonzero(inside.any(tuple(a for a in range(3) if a != axis)))
-        window.append(slice(int(used[0]), int(used[-1]) + 3))
-        origin.append(int(used[0]) - 1)
-    volume = np.ascontiguousarray(lattice.values[tuple(window)])
-    # "descent" winds the faces so that their normals point towards rising values: outwards.
-    vertices, faces, _, _ = marching_cubes(volume, 0.0, gradient_direction="descent")
-    return Mesh(vertices=_to_world(vertices + np.array(origin, np.float64), lattice.box), faces=faces)
+    if blocks is None:
+        size = EDGE
+        line = torch.arange(-(-(n - 1) // size), device=lattice.device)
+        blocks = torch.cartesian_prod(line, line, line)
+    vertices, faces = march(lattice, blocks, size)
+    return Mesh(vertices=_to_world(vertices.cpu().numpy(), lattice.box), faces=faces.cpu().numpy())
 
 
 def _to_world(index: NDArray[np.float64], box: Box) -> NDArray[np.float64]:

@@ -40,11 +40,10 @@ class FlexiCubesExtractor(Extractor):
         if self.dense:
             stats = sample_dense(lattice)
         else:
-            stats = sample_near_surface(
+            stats, _ = sample_near_surface(
                 lattice, coarse=self.coarse, finest=self.finest, margin=self.margin, lipschitz=self.lipschitz,
                 probes=self.probes,
             )  # fmt: skip
-        lattice.fill_wall()
         mesh, floaters = remove_floaters(lattice_surface(lattice), min_area_fraction=self.min_area_fraction)
         if floaters.removed:
             log.info("removed %d floaters, %.2g of the area", floaters.removed, floaters.removed_area)
@@ -58,7 +57,7 @@ def lattice_surface(lattice: Lattice) -> Mesh:
 
     Raises EmptySurfaceError, with the field's range, when there is no zero crossing.
     """
-    values = torch.from_numpy(lattice.values)
+    values = lattice.dense()
     inside = values < 0
     used = [inside.amax(tuple(a for a in range(3) if a != axis)).nonzero()[:, 0] for axis in range(3)]
     if not all(len(u) for u in used) or bool(inside[1:-1, 1:-1, 1:-1].all()):

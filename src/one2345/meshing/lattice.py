@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from one2345.errors import InputError
@@ -17,6 +15,9 @@ Sdf = Callable[[Tensor], Tensor]
 """Signed distance (p,) of world points (p, 3) float32, negative inside."""
 
 FAR = 1e3
+BITS = 3
+EDGE = 1 << BITS
+"""Nodes along an edge of a brick."""
 
 
 @dataclass(frozen=True)
@@ -33,82 +34,154 @@ class LatticeStats:
 
 
 class Lattice:
-    """n^3 nodes of `box` with a margin of one node around them, so that surfaces can be closed at the wall.
+    """n^3 nodes of `box`, of which memory is held for the bricks of 8^3 that values are known in.
 
-    values: (n + 2, n + 2, n + 2) float32, axes x, y, z of the box; `known` (n, n, n) says which nodes of the
-    interior hold the field's own value. Everything is float32 or bool: 512^3 needs 0.7 GB.
+    All of it lies on `device`, where the field is asked. A node without a value counts as on the side that
+    `fill` gave its block; around the box lies a margin of one node, outside, that closes surfaces at the wall.
+    512^3 with a surface of some hundred thousand vertices needs about 0.1 GB.
     """
 
     def __init__(self, sdf: Sdf, box: Box, *, chunk: int = 65536, device: torch.device | str = "cpu") -> None:
         if box.resolution < 2:
             raise InputError(f"extraction resolution is {box.resolution}, expected at least 2")
-        self.sdf, self.box, self.chunk, self.device = sdf, box, chunk, device
-        n = box.resolution
-        self.values: NDArray[np.float32] = np.zeros((n + 2, n + 2, n + 2), np.float32)
-        self.known: NDArray[np.bool_] = np.zeros((n, n, n), bool)
+        self.sdf, self.box, self.chunk, self.device = sdf, box, chunk, torch.device(device)
         self.evaluations = 0
-        self._axis = box.axis().to(torch.float32)
-        self._low, self._high = np.inf, -np.inf
-
-    @property
-    def interior(self) -> NDArray[np.float32]:
-        """(n, n, n) view of the values at the box's own nodes."""
-        return self.values[1:-1, 1:-1, 1:-1]
+        self._axis = box.axis().to(self.device, torch.float32)
+        self._per_axis = -(-box.resolution // EDGE)
+        self._slots = torch.full((self._per_axis**3,), -1, dtype=torch.int32, device=self.device)
+        self._bricks = torch.zeros(0, dtype=torch.int64, device=self.device)  # of each slot, its number
+        self._store = torch.zeros(0, device=self.device)  # (slots * EDGE^3), NaN where unknown
+        self._sides = torch.ones(1, 1, 1, dtype=torch.int8, device=self.device)
+        self._block = box.resolution
+        self._low, self._high = float("inf"), float("-inf")
 
     @property
     def range(self) -> tuple[float, float]:
         """Smallest and largest value that the field has returned."""
         return self._low, self._high
 
-    def at(self, index: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Field values (p,) at node indices (p, 3); evaluates those not known yet."""
-        i, j, k = index.T
-        missing = ~self.known[i, j, k]
-        if missing.any():
-            n = self.box.resolution
-            flat = (i[missing].astype(np.int64) * n + j[missing]) * n + k[missing]
-            self.evaluate(np.unique(flat))
-        return self.interior[i, j, k]
+    def at(self, index: Tensor) -> Tensor:
+        """Field values (p,) at nodes (p, 3); evaluates those not known yet."""
+        places = self._places(index)
+        self._evaluate(places)
+        return self._store[places]
 
-    def evaluate(self, flat: NDArray[np.int64]) -> None:
-        """Evaluate the nodes of flat interior indices (p,), which must be distinct and not yet known."""
+    def evaluate(self, index: Tensor) -> None:
+        """Evaluate those of the nodes (p, 3) that are not known yet; nodes may be named more than once."""
+        self._evaluate(self._places(index))
+
+    def evaluate_all(self, pieces: Iterable[Tensor]) -> None:
+        """`evaluate` of all pieces (p, 3) together."""
+        marked = [self._places(piece).to(torch.int32) for piece in pieces]
+        if marked:
+            self._evaluate(torch.cat(marked))
+
+    def known(self) -> tuple[Tensor, Tensor]:
+        """Nodes (m, 3) that hold the field's own value, and the values (m,)."""
+        places = (~self._store.isnan()).nonzero()[:, 0]
+        return self._nodes(places), self._store[places]
+
+    def is_known(self, index: Tensor) -> Tensor:
+        """Whether nodes (p, 3) hold the field's own value (p,)."""
+        return ~self._peek(index).isnan()
+
+    def fill(self, sides: Tensor, size: int) -> None:
+        """Say on which side, 1 or -1, the unknown nodes of each block lie: sides (m, m, m) int8, of `size` nodes."""
+        self._sides, self._block = sides, size
+
+    def side(self, index: Tensor) -> Tensor:
+        """Side (p,) that `fill` gave to the blocks of nodes (p, 3)."""
+        x, y, z = (index // self._block).clamp_max(len(self._sides) - 1).unbind(-1)
+        return self._sides[x, y, z]
+
+    def values(self, index: Tensor) -> Tensor:
+        """Values (p,) at nodes (p, 3) from -1 to n, the margin's included: unknown ones are one voxel from the surface.
+
+        The margin mirrors the box's outermost nodes and is outside: so the surface closes half a node beyond the last
+        one, exactly at the wall for nodes at cell centres.
+        """
+        n, h = self.box.resolution, self.box.voxel_size
+        within = index.clamp(0, n - 1)
+        found = self._peek(within)
+        unknown = found.isnan().nonzero()[:, 0]
+        found[unknown] = self.side(within[unknown]) * found.new_tensor(h)
+        margin = (within != index).any(-1).nonzero()[:, 0]
+        mirrored = found[margin].abs()
+        found[margin] = torch.where(mirrored == 0, mirrored.new_tensor(h), mirrored)
+        return found
+
+    def dense(self) -> Tensor:
+        """(n + 2, n + 2, n + 2) `values` of all nodes with the margin, axes x, y, z of the box: 0.5 GB for 512^3."""
         n = self.box.resolution
-        for start in range(0, len(flat), self.chunk):
-            index = np.unravel_index(flat[start : start + self.chunk], (n, n, n))
-            unit = torch.stack([self._axis[torch.from_numpy(i)] for i in index], -1)
-            with torch.no_grad():
-                result = self.sdf(self.box.to_world(unit).to(self.device))
-            if result.shape != (len(unit),):
-                raise InputError(
-                    f"the SDF returned shape {tuple(result.shape)} for {len(unit)} points, "
-                    f"expected ({len(unit)},)"
-                )
-            value = result.float().cpu().numpy()
-            bad = int(np.isnan(value).sum())
-            if bad:
-                raise InputError(f"the SDF returned NaN at {bad} of {len(value)} points; check the weights")
-            value = np.clip(value, -FAR, FAR)
-            self.interior[index] = value
-            self.known[index] = True
-            self._low, self._high = min(self._low, float(value.min())), max(self._high, float(value.max()))
-        self.evaluations += len(flat)
+        line = torch.arange(-1, n + 1, device=self.device)
+        plane = torch.cartesian_prod(line, line)
+        planes = [
+            self.values(torch.cat([torch.full_like(plane[:, :1], x), plane], 1)) for x in range(-1, n + 1)
+        ]
+        return torch.stack(planes).view(n + 2, n + 2, n + 2)
 
-    def fill_wall(self) -> None:
-        """Give the margin the mirrored positive value, so that the surface closes half a node beyond the
-        last one: exactly at the wall for nodes at cell centres."""
-        v, h = self.values, np.float32(self.box.voxel_size)
-        for axis in range(3):
-            w = np.moveaxis(v, axis, 0)
-            for outer, inner in ((0, 1), (-1, -2)):
-                mirrored = np.abs(w[inner])
-                w[outer] = np.where(mirrored > 0, mirrored, h)
+    def _peek(self, index: Tensor) -> Tensor:
+        brick, within = self._split(index)
+        slot = self._slots[brick].long()
+        if not len(self._store):
+            return torch.full_like(slot, torch.nan, dtype=torch.float32)
+        found = self._store[slot.clamp_min(0) * EDGE**3 + within]
+        return found.masked_fill_(slot < 0, torch.nan)
+
+    def _places(self, index: Tensor) -> Tensor:
+        """Where nodes (p, 3) are kept (p,), with memory for their bricks."""
+        brick, within = self._split(index)
+        needed = torch.zeros(self._slots.shape, dtype=torch.bool, device=self.device)
+        needed[brick] = True
+        new = (needed & (self._slots < 0)).nonzero()[:, 0]
+        if len(new):
+            used = len(self._bricks)
+            self._slots[new] = torch.arange(used, used + len(new), dtype=torch.int32, device=self.device)
+            self._bricks = torch.cat([self._bricks, new])
+            self._store = torch.cat([self._store, self._store.new_full((len(new) * EDGE**3,), torch.nan)])
+        return self._slots[brick].long() * EDGE**3 + within
+
+    def _split(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Brick and place in it of nodes (p, 3)."""
+        x, y, z = index.unbind(-1)
+        brick = ((x >> BITS) * self._per_axis + (y >> BITS)) * self._per_axis + (z >> BITS)
+        low = EDGE - 1
+        return brick, ((x & low) << 2 * BITS) | ((y & low) << BITS) | (z & low)
+
+    def _nodes(self, places: Tensor) -> Tensor:
+        """Inverse of `_places`: (p, 3)."""
+        brick, m, low = self._bricks[places >> 3 * BITS], self._per_axis, EDGE - 1
+        outer = torch.stack([brick // m**2, brick // m % m, brick % m], -1)
+        inner = torch.stack([places >> 2 * BITS, places >> BITS, places], -1) & low
+        return (outer << BITS) + inner
+
+    def _evaluate(self, places: Tensor) -> None:
+        places = places[self._store[places].isnan()]
+        if len(places):  # each once, in the order of the bricks
+            wanted = torch.zeros(self._store.shape, dtype=torch.bool, device=self.device)
+            wanted[places] = True
+            places = wanted.nonzero()[:, 0]
+        for part in places.split(self.chunk) if len(places) else ():
+            points = self.box.to_world(self._axis[self._nodes(part)])
+            with torch.no_grad():
+                value = self.sdf(points)
+            if value.shape != (len(part),):
+                raise InputError(
+                    f"the SDF returned shape {tuple(value.shape)} for {len(part)} points, expected ({len(part)},)"
+                )
+            bad = int(value.isnan().sum())
+            if bad:
+                raise InputError(f"the SDF returned NaN at {bad} of {len(part)} points; check the weights")
+            value = value.float().clamp(-FAR, FAR)
+            self._store[part] = value
+            self._low, self._high = min(self._low, float(value.min())), max(self._high, float(value.max()))
+        self.evaluations += len(places)
 
 
 def sample_dense(lattice: Lattice) -> LatticeStats:
     """Evaluate every node."""
     n = lattice.box.resolution
-    step = max(1, lattice.chunk * 16)
-    for start in range(0, n**3, step):
-        flat = np.arange(start, min(start + step, n**3), dtype=np.int64)
-        lattice.evaluate(flat[~lattice.known.reshape(-1)[flat]])
+    line = torch.arange(n, device=lattice.device)
+    for slab in line.split(EDGE):
+        lattice.evaluate(torch.cartesian_prod(slab, line, line))
     return LatticeStats(evaluations=lattice.evaluations, nodes=n**3)
