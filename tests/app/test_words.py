@@ -18,9 +18,9 @@ def test_what_comes_from_outside_is_escaped() -> None:
 
 
 def test_folders_of_the_machine_are_cut() -> None:
-    root = Path("/tmp/one2345-app.host-1-abc")
+    root = Path("/srv/one2345-app.host-1-abc")
     said = words.failed(Failed(f"{root}/uploads/0f3a/photo.png: the picture is damaged"), [root])
-    assert "Photo.png: the picture is damaged." in said and "/tmp" not in said
+    assert "Photo.png: the picture is damaged." in said and "/srv" not in said
     said = words.failed(Failed(f"{root}/x/scratch-1/posed: no posed pictures; known: a, b"), [root])
     assert "Posed: no posed pictures; known: a, b." in said
 
@@ -46,7 +46,7 @@ def test_captions_name_the_view_and_its_side() -> None:
 
 def test_why_weights_are_missing_without_folders_and_ways_out() -> None:
     reason = (
-        "kxic/zero123-xl (about 5 GB) is not in the hub's local cache /root/.cache/hub, and can't be fetched: "
+        "kxic/zero123-xl (about 5 GB) is not in the hub's local cache /srv/cache/hub, and can't be fetched: "
         "https://example.org: <urlopen error>; other ways: views=replay"
     )
     assert words.cause(reason) == (
