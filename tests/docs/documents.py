@@ -38,6 +38,8 @@ class Told:
                 return found[1], words[index + 1 :]
             if found := re.fullmatch(r"one2345\.cli\.(train|evaluate|reconstruct|prepare)", word):
                 return found[1], words[index + 1 :]
+            if word == "one2345.app":
+                return "app", words[index + 1 :]
             if found := re.fullmatch(r"slurm/(train|evaluate|prepare|sweep)(_array)?\.sbatch", word):
                 name = "train" if found[1] == "sweep" else found[1]
                 return name, (["-m", "hydra/launcher=slurm"] if found[1] == "sweep" else []) + words[

@@ -19,6 +19,7 @@ from tests.docs.documents import ROOT, Told, all_told
 from tests.evaluation.meshes import chair
 from tests.training.scenes import TINY, tiny_model
 
+from one2345.app import command as page
 from one2345.checkpoints import save_release, training_record
 from one2345.cli import app, evaluate, pack, predict, prepare, reconstruct, status, train
 from one2345.cli.compose import compose, first_of_sweep
@@ -31,7 +32,7 @@ ALL = all_told()
 OURS = [c for c in ALL if c.hydra]
 STAGES = {"predict": predict.COMMAND, "pack": pack.COMMAND, "status": status.COMMAND}
 MODULES = {"train": train, "evaluate": evaluate, "reconstruct": reconstruct, "prepare": prepare}
-COMMANDS = {name: module.COMMAND for name, module in MODULES.items()}
+COMMANDS = {name: module.COMMAND for name, module in MODULES.items()} | {"app": page.COMMAND}
 
 # What cannot run here, and why. Composed all the same; where the check asks for what is missing, it says these words.
 ZERO123 = "Zero123's weights are 5 GB to be fetched"
