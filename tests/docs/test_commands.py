@@ -212,6 +212,7 @@ def test_commands_run(tmp_path, monkeypatch):
     write_world(tmp_path)
     shutil.rmtree(tmp_path / "shapes")
     shutil.rmtree(tmp_path / "PACKED")
+    shutil.rmtree(tmp_path / "DIR" / "zero12345_narrow")  # of the published set, which DIR is not
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
     for text, quick in RUNS:
