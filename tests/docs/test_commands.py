@@ -184,7 +184,7 @@ MEASURE = [
 RUNS: list[tuple[str, list[str]]] = [
     ("python prepare.py source=shapes source.train=1 plan=ring8_near out=shapes",
      ["render.size=48", "render.train_samples.sdf_points=500", "workers=1"]),
-    ("python reconstruct.py posed=shapes/objects/shape-0-000000 out=first", SMALL),
+    ("python reconstruct.py posed=shapes/objects/shape-0-000000 extractor.resolution=128 out=first", SMALL),
     ("python reconstruct.py views=replay views.root=shapes/objects/shape-0-000000 plan=ring8 out=replayed", SMALL),
     ("python reconstruct.py views=oracle views.object=chair.glb elevation=20",
      [*SMALL, "views.size=48", "plan=ring8"]),
