@@ -1,13 +1,15 @@
 """Every stage of both networks beside the measuring stick: python benchmarks/run.py [STAGE...] [--views 8 32].
 
 Each stage in a process of its own, the contestants in turn; the peak memory, FLOPs and bytes of each in one more.
-`--quick` leaves those out: seconds and ratios only. Nothing is written without --out.
+`--quick` leaves those out: seconds and ratios only. Nothing is written without --out; with --add rows that OUT.json has
+of other stages and sizes stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import multiprocessing
 import os
 import sys
@@ -21,7 +23,7 @@ from typing import Any
 import torch
 from contestants import STAGES, prepare
 from harness import as_json, machine
-from report import markdown
+from report import markdown, table
 from scene import Sizes, scene
 from timing import Ceilings, ceilings, counted, peak, race
 
@@ -86,31 +88,47 @@ def run(stages: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """The whole report."""
     child = Children()
     best = Ceilings(**child(measured, options.device))
+    command = "python benchmarks/run.py " + " ".join(options.arguments)
     report: dict[str, Any] = {
         "machine": machine(PACKAGES),
         "device": torch.cuda.get_device_name() if options.device != "cpu" else "cpu",
         "threads": torch.get_num_threads(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-        "command": "python benchmarks/run.py " + " ".join(options.arguments),
+        "commands": [command],
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_", "MALLOC_"))},
         "ceilings": asdict(best),
         "rows": [],
     }
+    if options.add and options.out and options.out.with_suffix(".json").is_file():
+        before = json.loads(options.out.with_suffix(".json").read_text())
+        report |= {"commands": [*before["commands"], command], "rows": before["rows"]}
     for stage in stages:
         for views in options.views:
             sizes = Sizes(**{f.name: getattr(options, f.name) for f in fields(Sizes)} | {"views": views})
             names = contestants(stage, options.contestants)
+            load = machine(())["load"]
             timed = child(time_stage, stage, names, sizes, options)
+            new = []
             for name in names:
-                row = {"stage": stage, "sizes": asdict(sizes), "contestant": name, "seconds": timed[name]}
+                row = {
+                    "stage": stage, "sizes": asdict(sizes), "contestant": name, "seconds": timed[name],
+                    "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "load": load,
+                }  # fmt: skip
                 if not options.quick:
                     row |= child(probe, stage, name, sizes, options)
-                report["rows"].append(row)
-            shown = {**report, "rows": report["rows"][-len(names) :]}
-            print("\n".join(markdown(shown, best).splitlines()[-len(names) :]), flush=True)
+                new.append(row)
+            kept = [r for r in report["rows"] if all(identity(r) != identity(n) for n in new)]
+            report["rows"] = sorted(
+                [*kept, *new], key=lambda r: (list(STAGES).index(r["stage"]), *r["sizes"].values())
+            )
+            print("\n".join(table(new, best)[2:]), flush=True)
             if options.out:
                 save(report, best, options.out)
     return report
+
+
+def identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What is measured once in a report."""
+    return row["stage"], row["sizes"], row["contestant"]
 
 
 def save(report: dict[str, Any], best: Ceilings, out: Path) -> None:
@@ -130,6 +148,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=30.0, help="CPU seconds per contestant and stage")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--add", action="store_true")
     parser.add_argument("--out", type=Path, help="without suffix: OUT.json and OUT.md")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.stages) - set(STAGES))
