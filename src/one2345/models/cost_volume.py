@@ -53,15 +53,17 @@ class Lifting:
     fewest: int = 1
 
     def matrices(self, cameras: Cameras, size: tuple[int, int]) -> Tensor:
-        """(v, 3, 4) from points to (column z, row z, z) in maps of that height and width, pixel centres integers."""
-        shrink = 1 if self.integer_pixels else 0
-        target, source = size[::-1], cameras.size[::-1]
-        to_map = torch.eye(3, dtype=torch.float64)
-        for axis in range(2):
-            to_map[axis, axis] = (target[axis] - shrink) / max(1, source[axis] - shrink)
-            to_map[axis, 2] = 0.0 if self.integer_pixels else -0.5
-        image = cameras.K.double() @ cameras.w2c[:, :3].double()
-        return to_map.to(image) @ image
+        """(v, 4, 4): from points to (u z, v z, z) of the images in three rows; in the last, (scale and shift of u,
+        scale and shift of v) to columns and rows of maps of that height and width, pixel centres at integers.
+
+        The projection is kept as it is: a point beside a camera's plane is thrown far by how it is rounded.
+        """
+        shrink, shift = (1, 0.0) if self.integer_pixels else (0, -0.5)
+        (h, w), (height, width) = size, cameras.size
+        scales = (w - shrink) / max(1, width - shrink), (h - shrink) / max(1, height - shrink)
+        image = cameras.K @ cameras.w2c[:, :3]
+        to_map = image.new_tensor([scales[0], shift, scales[1], shift])
+        return torch.cat([image, to_map.expand(len(image), 1, 4)], 1)
 
 
 def lift_rows(features: Tensor, points: Tensor, cameras: Cameras, rules: Lifting) -> tuple[Tensor, Tensor]:
@@ -82,7 +84,7 @@ def lift_rows(features: Tensor, points: Tensor, cameras: Cameras, rules: Lifting
 def plain_lift(
     table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool, signed: bool, fewest: int
 ) -> tuple[Tensor, Tensor]:
-    """Variance and mean (p, 2 c) of maps (v, h, w, c) at points (p, 3) with matrices (v, 3, 4), and counts (p)."""
+    """Variance and mean (p, 2 c) of maps (v, h, w, c) at points (p, 3) with matrices (v, 4, 4), and counts (p)."""
     v, h, w, c = table.shape
     pixels = table.view(-1, c)
     rows = table.new_empty(len(points), 2 * c)
@@ -209,12 +211,20 @@ def _project(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Column and row (p, v) in the maps, whether the view sees the point, and whether it contributes (p, v)."""
     h, w = size
-    x, y, z = (torch.addmm(matrices[:, i, 3], points, matrices[:, i, :3].T) for i in range(3))
+    x, y, z = ((points @ matrices[:, i, :3].T).add_(matrices[:, i, 3]) for i in range(3))
     # What lies behind a camera is projected through it; in its plane, somewhere outside.
     z = z.masked_fill_((z >= 0) & (z < 1e-6), 1e-6)
-    x, y = x.div_(z), y.div_(z)
-    low = 0.0 if integer else -0.5
-    seen = (x >= low) & (x <= w - 1 - low) & (y >= low) & (y <= h - 1 - low) & (z > 0)
+    x, y = (
+        u.div_(z).mul_(matrices[:, 3, 2 * i]).add_(matrices[:, 3, 2 * i + 1]) for i, u in enumerate((x, y))
+    )
+    if (
+        integer
+    ):  # in [-1, 1], as published: which way a point on the border rounds decides whether a voxel exists
+        seen = (
+            ((x * (2 / max(1, w - 1)) - 1).abs() <= 1) & ((y * (2 / max(1, h - 1)) - 1).abs() <= 1) & (z > 0)
+        )
+    else:
+        seen = (x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5) & (z > 0)
     if leaking:
         return x, y, seen, (x > -1) & (x < w) & (y > -1) & (y < h)
     return x.clamp_(0, w - 1), y.clamp_(0, h - 1), seen, seen

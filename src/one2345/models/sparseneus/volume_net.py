@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ class Sites:
 
     mask: Tensor
 
-    @property
+    @cached_property
     def index(self) -> Tensor:
         """Flat positions (m), ascending."""
         return self.mask.flatten().nonzero()[:, 0]
@@ -61,7 +62,7 @@ class SiteUnit(nn.Module):
         index = to.index
         rows = x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])
         values = F.relu(self.norm(rows.index_select(0, index)), inplace=True)
-        filled = rows.new_zeros(rows.shape).index_copy(0, index, values)
+        filled = torch.zeros_like(rows, dtype=values.dtype).index_copy_(0, index, values)
         return filled.view(1, *to.mask.shape, -1).permute(0, 4, 1, 2, 3)
 
 
@@ -103,9 +104,11 @@ class SiteVolumeNet(nn.Module):
         """volume (c, n, n, n), zero where not active (n, n, n) -> features (channels[0], n, n, n), zero there too."""
         n = active.shape[0]
         fine, half, quarter, eighth = self.levels(active)
+        rows = volume.permute(1, 2, 3, 0)
         if self.odd_sites:
-            volume = F.pad(volume, (0, 1) * 3)
-        x = volume[None].contiguous(memory_format=torch.channels_last_3d)
+            rows = F.pad(rows, (0, 0) + (0, 1) * 3)
+        # The batch's stride counts in how torch tells layouts apart, so it is added before the axes are moved.
+        x = rows[None].permute(0, 4, 1, 2, 3).contiguous(memory_format=torch.channels_last_3d)
         x0 = self.conv0(x, fine)
         x1 = self.conv2(self.conv1(x0, half), half)
         x2 = self.conv4(self.conv3(x1, quarter), quarter)

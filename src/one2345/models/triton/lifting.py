@@ -49,7 +49,8 @@ def _project(matrix, px, py, pz, h, w, INTEGER: tl.constexpr, LEAKING: tl.conste
     y = tl.load(matrix + 4) * px + tl.load(matrix + 5) * py + tl.load(matrix + 6) * pz + tl.load(matrix + 7)
     z = tl.load(matrix + 8) * px + tl.load(matrix + 9) * py + tl.load(matrix + 10) * pz + tl.load(matrix + 11)
     z = tl.where((z >= 0) & (z < 1e-6), 1e-6, z)
-    x, y = x / z, y / z
+    x = x / z * tl.load(matrix + 12) + tl.load(matrix + 13)
+    y = y / z * tl.load(matrix + 14) + tl.load(matrix + 15)
     low = 0.0 if INTEGER else -0.5
     seen = (x >= low) & (x <= w - 1 - low) & (y >= low) & (y <= h - 1 - low) & (z > 0)
     if LEAKING:
@@ -113,7 +114,7 @@ def _forward(
         total += sample
         squares += sample * sample
         count += seen.to(tl.int64)
-        matrices += 12
+        matrices += 16
         table += h * w * C
     if SIGNED:
         divisor = count.to(total.dtype) + 1e-5
@@ -164,6 +165,6 @@ def _backward(
         _sent(result, sent, x, y, 1, 0, h, w, inside, channel, C)
         _sent(result, sent, x, y, 0, 1, h, w, inside, channel, C)
         _sent(result, sent, x, y, 1, 1, h, w, inside, channel, C)
-        matrices += 12
+        matrices += 16
         table += h * w * C
         result += h * w * C
