@@ -11,46 +11,52 @@ from torch.nn import functional as F
 
 OFFSETS = [(x, y, z) for z, y, x in product((-1, 0, 1), repeat=3)]
 MIDDLE = 13
-BORDER, EDGE = 8, 256
-"""Keys are of coordinates from -BORDER to EDGE - BORDER."""
+BORDER = 8
+"""How far sites and taps of the coarsest level reach beyond those of the finest."""
 Map = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Sites:
-    """Coordinates (m, 3) of one level, multiples of stride, in ascending order of their keys."""
+    """Coordinates (m, 3) of one level, multiples of stride, in ascending order of their keys; edge: of the cube from
+    -BORDER on that all levels and their taps lie in."""
 
     at: Tensor
     stride: int
+    edge: int
+
+    @staticmethod
+    def of(at: Tensor) -> Sites:
+        """The finest level's."""
+        return Sites(at, 1, int(at.max()) + 1 + 3 * BORDER)
+
+    def key(self, at: Tensor) -> Tensor:
+        x, y, z = (at + BORDER).unbind(-1)
+        return (x * self.edge + y) * self.edge + z
 
     def table(self) -> Tensor:
         """The row of every key, -1 where there is no site: what a hash table answers."""
-        rows = self.at.new_full((EDGE**3,), -1)
-        rows[key(self.at)] = torch.arange(len(self.at), device=self.at.device)
+        rows = self.at.new_full((self.edge**3,), -1)
+        rows[self.key(self.at)] = torch.arange(len(self.at), device=self.at.device)
         return rows
-
-
-def key(at: Tensor) -> Tensor:
-    x, y, z = (at + BORDER).unbind(-1)
-    return (x * EDGE + y) * EDGE + z
 
 
 def coarser(fine: Sites) -> Sites:
     """Multiples of twice the stride with a site among the 27 around, none below the lowest site of an axis."""
-    stride = 2 * fine.stride
-    found = torch.zeros(EDGE**3, dtype=torch.bool, device=fine.at.device)
+    stride, edge = 2 * fine.stride, fine.edge
+    found = torch.zeros(edge**3, dtype=torch.bool, device=fine.at.device)
     for offset in OFFSETS:
         near = fine.at + fine.at.new_tensor(offset) * fine.stride
-        found[key(near[(near % stride == 0).all(-1) & (near >= fine.at.amin(0)).all(-1)])] = True
+        found[fine.key(near[(near % stride == 0).all(-1) & (near >= fine.at.amin(0)).all(-1)])] = True
     keys = found.nonzero()[:, 0]
-    return Sites(torch.stack([keys // EDGE**2, keys // EDGE % EDGE, keys % EDGE], -1) - BORDER, stride)
+    return Sites(torch.stack([keys // edge**2, keys // edge % edge, keys % edge], -1) - BORDER, stride, edge)
 
 
 def kernel_map(source: Sites, target: Sites) -> Map:
     """Per tap the rows of `target` and of `source` that it connects: target + offset = source."""
-    table, keys, pairs = source.table(), key(target.at), []
+    table, keys, pairs = source.table(), source.key(target.at), []
     for x, y, z in OFFSETS:
-        place = table[keys + ((x * EDGE + y) * EDGE + z) * source.stride]
+        place = table[keys + ((x * source.edge + y) * source.edge + z) * source.stride]
         rows = (place >= 0).nonzero()[:, 0]
         pairs.append((rows, place[rows]))
     return pairs
@@ -71,7 +77,7 @@ def convolve(x: Tensor, kernel: Tensor, pairs: Map, count: int, *, same: bool, b
 
 def network(net: nn.Module, rows: Tensor, at: Tensor) -> Tensor:
     """Rows (m, 32) at active voxels (m, 3), sorted, to (m, 16). The maps are made anew: the sites are the picture's."""
-    levels = [Sites(at, 1)]
+    levels = [Sites.of(at)]
     for _ in range(3):
         levels.append(coarser(levels[-1]))
     same = [kernel_map(level, level) for level in levels]

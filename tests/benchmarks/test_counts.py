@@ -55,7 +55,7 @@ def test_3d_network_as_dense(stick):
 
 
 def test_3d_network_by_gathering(stick):
-    levels = [Sites(stick.rows[1], 1)]
+    levels = [Sites.of(stick.rows[1])]
     while len(levels) < 4:
         levels.append(coarser(levels[-1]))
     pairs = {
