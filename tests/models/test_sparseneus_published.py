@@ -235,7 +235,7 @@ def test_the_mlp_alone(running: Case) -> None:
     net = running.model.sdf_net
     with torch.no_grad():
         latent = running["mlp_latent"]
-        h = F.softplus(net.layer0(net._encode(running["mlp_pts"])), beta=100)
+        h = F.softplus(net.layer0(net._head(running.field.volume).encode(running["mlp_pts"])), beta=100)
         h = F.softplus(net.layer1(torch.cat([h, latent], -1)), beta=100)
         got = net.layer2(torch.cat([h, latent], -1))
     assert (got - running["mlp_out"]).abs().max() < 2e-5
@@ -320,7 +320,7 @@ def test_rays(
     assert (own.weights[0] - running[f"{prefix}_weights"]).abs().flatten().quantile(0.99) < 1e-3
     compare(own, 2.5e-2, 1e-3)
     # At the published positions all of it is the published picture.
-    monkeypatch.setattr("one2345.rendering.render.hierarchical", lambda *_, **__: z[None])
+    monkeypatch.setattr("one2345.rendering.render.importance_rounds", lambda *_, **__: (z[None], None, None))
     given = render()
     assert (given.weights[0] - running[f"{prefix}_weights"]).abs().max() < 5e-5
     # (The second case has sources in the place of the query camera, see blending.)

@@ -172,3 +172,23 @@ def test_with_a_fixed_budget_the_rendering_is_one_graph() -> None:
     whole = torch.compile(render, backend="eager", fullgraph=True)
     assert torch.allclose(whole(noise), render(noise), atol=1e-5)
     torch._dynamo.reset()
+
+
+@pytest.mark.slow
+def test_the_network_is_one_graph() -> None:
+    model, batch = tiny_model(), sphere_batch()
+
+    def volume(images: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        field = model(images, masks, batch.cameras, reference=batch.reference)
+        return field.volume.values, field.colour_maps
+
+    expected = volume(batch.images, batch.masks)
+    found = torch.compile(volume, backend="eager", fullgraph=True)(batch.images, batch.masks)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    parts = [model.feature_net.conv0[0][0].weight, model.volume_net.conv0[0].weight]
+    one, other = (
+        torch.autograd.grad(sum(x.square().sum() for x in values), parts) for values in (found, expected)
+    )
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(b.abs().max())) for a, b in zip(one, other))
+    torch._dynamo.reset()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..geometry import Box, Cameras, hull_evidence, mask_distance
 from ..rendering import Variance
@@ -180,11 +181,16 @@ class Reconstructor(ReconstructionNetwork):
             hull = hull.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
             clipped = (hull / self.hull_range).clamp(-1, 1)
             evidence = torch.stack([mask, count / len(cameras), clipped], 1)
-            active = (hull < self.hull_range).nonzero()[:, 0]
-        rows, _ = lift_rows(features, points[active], cameras, Lifting())
+            near = hull < self.hull_range
+            # A compiled graph has fixed shapes, so that there all voxels are lifted and most dropped.
+            active = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
+        rows, _ = lift_rows(features, points if active is None else points[active], cameras, Lifting())
         variance, mean = rows.chunk(2, 1)
-        lifted = torch.cat([mean, variance, evidence[active]], 1)
-        volume = lifted.new_zeros(len(points), lifted.shape[1])
-        volume[:, -1] = clipped
-        volume = volume.index_copy_(0, active, lifted)
+        lifted = torch.cat([mean, variance, evidence if active is None else evidence[active]], 1)
+        empty = torch.cat([torch.zeros_like(evidence[:, :-1]), clipped[:, None]], 1)
+        volume = F.pad(empty, (lifted.shape[1] - empty.shape[1], 0))
+        if active is None:
+            volume = torch.where(near[:, None], lifted, volume)
+        else:
+            volume = volume.index_copy_(0, active, lifted)
         return volume.unflatten(0, nodes.shape[:3]), hull.reshape(nodes.shape[:3])
