@@ -166,7 +166,7 @@ class Bars:
     def _line(stage: str, known: _Stage, now: float) -> None:
         seconds, total = now - known.since, known.total
         over = total is None or known.done >= total
-        if over and seconds < WORTH_A_LINE:
+        if seconds < WORTH_A_LINE:
             return
         parts = [] if total in (None, 1) else [f"{known.done:,} of {total:,}"]
         parts.append(f"{seconds:.1f} s" if seconds < 60 else clock(seconds))

@@ -66,7 +66,8 @@ def refused(capsys, *argv: str) -> str:
     return lines[0]
 
 
-def test_a_known_object_from_end_to_end(here, weights, capsys):
+def test_a_known_object_from_end_to_end(here, weights, capsys, monkeypatch):
+    monkeypatch.setattr("one2345.terminal.WORTH_A_LINE", 0.0)
     argv = [*oracle(weights), "out=a, (b)", "formats=[glb,ply]"]
     assert execute(reconstruct.COMMAND, argv) == 0
     out = here / "a, (b)"

@@ -96,7 +96,7 @@ def test_shares_of_dropped_conditions():
 def test_what_is_dropped_is_zero_for_the_network(lost, token, image):
     only = {"token": 0.0, "image": 0.0, "both": 0.0} | {lost: 1.0}
     made, seen = module(dropout=ConditionDropout(**only)), {}
-    made.model.forward = lambda noisy, t, token, latents: seen.update(token=token, latents=latents) or noisy
+    made._denoiser = lambda noisy, t, token, latents: seen.update(token=token, latents=latents) or noisy
     made.loss(pairs())
     assert (int(seen["token"].any()), int(seen["latents"].any())) == (token, image)
 
