@@ -56,6 +56,7 @@ def by_dynamo(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_the_same_step_and_the_state_has_the_same_names(by_dynamo: list[str]) -> None:
     plain, other = module(), module(compile=True)
     assert by_dynamo == ["forward", "render_rays"]
