@@ -282,6 +282,8 @@ def test_the_command_serves_a_page_and_leaves_nothing(browser, tmp_path: Path, n
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary"), "HF_HUB_CACHE": str(tmp_path)},
+        # Tests that run in the background of a shell are deaf to it, and so would be what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         for _ in range(600):
@@ -298,7 +300,10 @@ def test_the_command_serves_a_page_and_leaves_nothing(browser, tmp_path: Path, n
         assert len(list((tmp_path / "temporary").glob("one2345-app.*"))) == 1
     finally:
         process.send_signal(number)
-        said, _ = process.communicate(timeout=60)
+        try:
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert list((tmp_path / "temporary").glob("one2345-app.*")) == []
