@@ -173,7 +173,13 @@ def test_other_commands_name_what_exists(told):
 # Run for real, in this order and in one folder, with what makes each quick added. Longer ones of the same kind are run
 # by the tests of the commands themselves (tests/cli, tests/cluster).
 SMALL = ["extractor.resolution=32", "frames=2", "device=cpu", "texture.faces=500", "texture.size=128"]
-TRIAL = ["debug=limit", "scale.steps=2", "logger=csv"]
+TRIAL = [
+    "debug=limit",
+    "scale.steps=2",
+    "logger=csv",
+    "protocol.occupancy.resolutions=[16]",
+    "protocol.points=64",
+]
 MEASURE = [
     "scale=laptop",
     "protocol.points=64",
@@ -194,7 +200,7 @@ RUNS: list[tuple[str, list[str]]] = [
     ("python evaluate.py meshes=DIR truth=DIR", [*MEASURE, "protocol.occupancy.resolutions=[16]",
      "evaluate.hull=false", "protocol.pictures=[]"]),
     ("python train.py 'hydra.searchpath=[file://docs/examples/conf]' model=points debug=limit",
-     ["scale.steps=2", "data=folder", "data.root=DIR", "data.test_split=all"]),
+     [*TRIAL[1:], "data=folder", "data.root=DIR", "data.test_split=all"]),
     ("python reconstruct.py 'hydra.searchpath=[file://docs/examples/conf]' views=lathe image=PICTURE elevation=5",
      [*SMALL, "views.size=48", "plan=ring8"]),
     ("python prepare.py 'hydra.searchpath=[file://docs/examples/conf]' source=superellipsoids out=DIR",

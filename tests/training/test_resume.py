@@ -57,6 +57,7 @@ def test_training_killed_at_random_moments_ends_as_if_it_had_not_been(kind: str,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3300)
 def test_training_killed_at_fifty_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     seed = moments()
     found = killed("killed_training.py", tmp_path, "reconstruction", 50, 150, seed, limit=3000)
