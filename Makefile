@@ -14,6 +14,9 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 export MALLOC_TOP_PAD_ ?= 268435456
 endif
 
+# Tests on all cores: a process for each, up to four, of one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help setup venv blender-env train train-long test test-slow test-cluster bench-check mutation lint docs notebooks format clean
 .DELETE_ON_ERROR:
@@ -60,10 +63,10 @@ train-long: $(VENV)/.core ## the same for up to an hour; call it again to go on 
 	$(BIN)/python train.py experiment=sdf_base scale=laptop_long $(ARGS)
 
 test: $(VENV)/.dev ## set up and run the unit and smoke tests
-	$(BIN)/python -m pytest -m "not slow and not gpu and not cluster" $(ARGS)
+	$(PYTEST) -m "not slow and not gpu and not cluster" $(ARGS)
 
 test-slow: $(VENV)/.dev ## the tests that take longer: commands end to end, fine lattices, interrupted preparation
-	$(BIN)/python -m pytest -m "slow and not gpu and not cluster" $(ARGS)
+	$(PYTEST) -m "slow and not gpu and not cluster" $(ARGS)
 
 test-cluster: $(VENV)/.dev ## arrays on a SLURM that the tests start themselves; skips where none is installed
 	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)

@@ -1,8 +1,9 @@
 """The notebooks from their sources: `python notebooks/build.py [--write] [NAME...]`.
 
 A source is a Python file whose cells begin with `# %%` (code) or `# %% [markdown]` (text, in comments). Each is
-executed in a kernel of its own, in an empty folder; an error ends the run with status 1. With --write, what the cells
-showed is kept in NAME.ipynb, beside the digest of the source that it came from.
+executed in a kernel of its own, in an empty folder. Errors, words on the error stream and more than five minutes of
+two cores for all of them end the run with status 1. With --write, what the cells showed is kept in NAME.ipynb, beside
+the digest of the source that it came from.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nbformat import NotebookNode, v4
 HERE = Path(__file__).resolve().parent
 KEY = "one2345"
 TIMEOUT = 900  # seconds of a cell, on a machine that others use as well
+LIMIT = 2 * 300  # processor seconds of all: five minutes of two cores
 
 
 def sources() -> list[Path]:
@@ -94,10 +96,14 @@ def main(argv: list[str]) -> int:
             continue
         for fault in faults(book):
             print(f"{source.name}: on the error stream: {fault}", file=sys.stderr)
+            failed = True
         used = spent() - before
         print(f"{source.name}: {time.monotonic() - begin:.0f} s, {used:.0f} s of CPU", flush=True)
         if told.write:
             nbformat.write(book, source.with_suffix(".ipynb"))
+    if spent() > LIMIT:
+        print(f"{spent():.0f} s of CPU in all, more than {LIMIT}", file=sys.stderr)
+        failed = True
     return int(failed or not chosen)
 
 

@@ -34,17 +34,6 @@ def test_what_is_kept_comes_from_the_source(source):
     assert source.with_suffix(".ipynb").stat().st_size < 600_000
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_all_run_within_five_minutes_of_two_cores():
-    before = build.spent()
-    for source in build.sources():
-        book = build.notebook(source)
-        build.execute(book)
-        assert not build.faults(book), source.name
-    assert build.spent() - before < 2 * 300
-
-
 def test_an_error_in_a_cell_is_one_of_the_run(tmp_path, capsys):
     source = tmp_path / "01_bad.py"
     source.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint('shown')\n\n# %%\nraise ValueError('no')\n")
