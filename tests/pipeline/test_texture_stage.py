@@ -75,7 +75,7 @@ def test_a_fallback_is_said_and_tried_again(make_pipe, tmp_path):
     out = save(hasty(cache=tmp_path / "cache"), tmp_path / "out", animations=[], frames=2)
     report = json.loads(out["report"].read_text())
     assert report["texture"]["kind"] == "vertex colours"
-    assert any("no texture: unwrapping took more than 0.001 s" in line for line in report["warnings"])
+    assert any("no texture: unwrapping takes more than 0.001 s" in line for line in report["warnings"])
     assert load_mesh(out["mesh.glb"]).texture is None and load_mesh(out["mesh.glb"]).colours is not None
     patient = make_pipe(texture=TEXTURE)(cache=tmp_path / "cache")
     assert patient.mesh.texture is not None and not patient.warnings

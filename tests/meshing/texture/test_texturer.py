@@ -33,10 +33,10 @@ def test_a_time_limit_that_is_hit_falls_back_to_vertex_colours_and_says_so():
     expected = stripes(torch.from_numpy(surface.vertices).float(), torch.zeros(0))
     assert made.mesh.colours == pytest.approx(expected.numpy(), abs=1e-5)
     assert (
-        made.facts["kind"] == "vertex colours" and made.facts["reason"] == "unwrapping took more than 0.05 s"
+        made.facts["kind"] == "vertex colours" and made.facts["reason"] == "unwrapping takes more than 0.05 s"
     )
     (line,) = made.warnings
-    assert "no texture: unwrapping took more than 0.05 s; the mesh has vertex colours instead" in line
+    assert "no texture: unwrapping takes more than 0.05 s; the mesh has vertex colours instead" in line
     assert (
         replace(QUICK, charts=1)(surface, stripes)
         .warnings[0]

@@ -17,6 +17,9 @@ WORKER = Path(__file__).with_name("unwrap_worker.py")
 # xatlas takes the resolution as a guess, and exceeds it by about this factor; then its atlas is brought to size.
 EXCESS = 1.25
 ATTEMPTS = 2
+# Ending a process with its threads and memory takes a moment, more on a busy machine: it begins so much earlier.
+ENDING = 0.05
+LONGEST_ENDING = 1.0
 
 
 class UnwrapFailed(Exception):
@@ -38,15 +41,16 @@ def unwrap(
 ) -> Unwrapped:
     """Texture coordinates for a square texture of `size` texels, at least `padding` texels between charts.
 
-    seconds: of wall clock, after which the process is killed. charts: most that are accepted.
+    seconds: of wall clock, in which it ends either way. charts: most that are accepted.
     Raises UnwrapFailed when the time is over, when there are more charts, and when xatlas fails.
     """
+    end = time.monotonic() + seconds - min(ENDING * seconds, LONGEST_ENDING)
     request = io.BytesIO()
     np.savez(
         request, positions=mesh.vertices.astype(np.float32), indices=mesh.faces.astype(np.uint32),
         resolution=max(16, round(size / EXCESS)), padding=padding, seconds=max(seconds, 1e-3) + 1,
     )  # fmt: skip
-    with np.load(io.BytesIO(_run(request.getvalue(), seconds)), allow_pickle=False) as found:
+    with np.load(io.BytesIO(_run(request.getvalue(), end, seconds)), allow_pickle=False) as found:
         made = {name: found[name] for name in found.files}
     width, height, pages = (int(x) for x in made["size"])
     count = int(made["charts"])
@@ -66,9 +70,12 @@ def unwrap(
     return Unwrapped(mesh=textured, charts=count, utilisation=float(made["utilisation"]))
 
 
-def _run(request: bytes, seconds: float) -> bytes:
-    """The worker's answer. It is asked again after a crash: xatlas has several threads, and now and then they meet."""
-    end, crashed = time.monotonic() + seconds, ""
+def _run(request: bytes, end: float, seconds: float) -> bytes:
+    """The worker's answer, where it comes before the monotonic clock shows `end`.
+
+    It is asked again after a crash: xatlas has several threads, and now and then they meet.
+    """
+    crashed = ""
     for _ in range(ATTEMPTS):
         try:
             done = subprocess.run(
@@ -76,7 +83,7 @@ def _run(request: bytes, seconds: float) -> bytes:
                 timeout=max(end - time.monotonic(), 0.0),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise UnwrapFailed(f"unwrapping took more than {seconds:g} s") from None
+            raise UnwrapFailed(f"unwrapping takes more than {seconds:g} s") from None
         if done.returncode == 0:
             return done.stdout
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
