@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PLAIN = {"CI": "", "TERM": "xterm-256color", "NO_COLOR": "", "FORCE_COLOR": ""}
+PLAIN = {"CI": "", "COLUMNS": "", "LINES": "", "TERM": "xterm-256color", "NO_COLOR": "", "FORCE_COLOR": ""}
 
 
 def in_terminal(

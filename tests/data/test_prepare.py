@@ -133,11 +133,11 @@ def test_rejected_objects_wait_for_other_filters(tmp_path: Path) -> None:
 
 def test_objects_beyond_the_limits_fail_and_the_queue_goes_on(tmp_path: Path) -> None:
     source = Balls(5, slow=("ball-1",), hungry=("ball-3",))
-    limits = Limits(seconds=12.0, memory_mb=1500)
+    limits = Limits(seconds=25.0, memory_mb=1500)
     summary = prepare_objects(source, out=tmp_path, recipe=RECIPE, workers=2, limits=limits)
     assert summary.made == 3
     assert summary.failed == {
-        "ball-1": "took longer than limits.seconds=12",
+        "ball-1": "took longer than limits.seconds=25",
         "ball-3": "took more memory than limits.memory_mb=1500",
     }
     assert list_objects(tmp_path) == ["ball-0", "ball-2", "ball-4"]

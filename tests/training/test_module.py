@@ -79,10 +79,10 @@ def test_two_processes_with_half_the_batch_give_the_gradients_of_one(tmp_path: P
 
 
 def test_a_batch_is_the_mean_of_its_objects() -> None:
-    module = _module()
-    together, _ = module.losses(sphere_batch(objects=2), 0)
-    apart = [module.losses(sphere_batch(objects=1, seed=s), 0)[0] for s in (0, 1)]
-    assert torch.allclose(together, sum(apart) / 2, rtol=1e-5)
+    module = _module().double()  # in float32 importance samples move by rounding
+    together, _ = module.losses(sphere_batch(objects=2).to(torch.float64), 0)
+    apart = [module.losses(sphere_batch(objects=1, seed=s).to(torch.float64), 0)[0] for s in (0, 1)]
+    assert torch.allclose(together, sum(apart) / 2, rtol=1e-9)
 
 
 def test_each_object_draws_from_its_own_stream() -> None:
