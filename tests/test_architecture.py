@@ -21,6 +21,7 @@ DISTRIBUTION = {
     "igl": "libigl",
     "PIL": "pillow",
     "skimage": "scikit-image",
+    "pxr": "usd-core",
     "warp": "warp-lang",
     "yaml": "pyyaml",
     "hydra": "hydra-core",

@@ -71,7 +71,7 @@ def test_torchvision_is_no_dependency() -> None:
     names = {canonicalize_name(Requirement(line).name) for line in everything} | set(pins())
     assert not {"torchvision", "kaolin"} & names
     assert set(PROJECT["optional-dependencies"]) == {
-        "cuda", "preprocess", "demo", "bench", "sweep", "docs", "dev",
+        "cuda", "preprocess", "demo", "usd", "bench", "sweep", "docs", "dev",
     }  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def test_saved_views_and_posed_pictures_give_the_same_mesh(here, weights):
         (["views=oracle", "views.object=chair.glb", "elevation=95"], "elevation=95: degrees from -90 to 90"),
         (["views=replay"], "views.root=DIR"),
         (["views=replay", "views.root=nowhere"], "views.root=nowhere: no such folder"),
-        (["views=oracle", "formats=[stl]"], "formats: 'stl' is not written; use glb, obj, ply"),
+        (["views=oracle", "formats=[stl]"], "formats: 'stl' is not written; use glb, obj, ply, usdz"),
         (["views=oracle", "turntable=[avi]"], "turntable: 'avi' is not written"),
         (["views=oracle", "device=gpu"], "did you mean 'cuda'"),
         (["views=oracle", "ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: no such"),
@@ -142,6 +142,11 @@ def test_saved_views_and_posed_pictures_give_the_same_mesh(here, weights):
 def test_one_line_says_what_is_wrong(here, capsys, argv, words):
     assert words in refused(capsys, *argv, "out=out")
     assert not (here / "out" / "mesh.glb").exists()
+
+
+def test_usdz_without_its_library_is_refused_at_once(here, capsys, monkeypatch):
+    monkeypatch.setattr("one2345.cli.reconstruct.find_spec", lambda name: None)
+    assert "pip install 'one2345[usd]'" in refused(capsys, "views=oracle", "formats=[glb,usdz]")
 
 
 def test_an_empty_folder_and_two_pictures_of_one_name(here, capsys):

@@ -122,6 +122,8 @@ file, out = sys.argv[-2:]
 bpy.ops.wm.read_factory_settings(use_empty=True)
 if file.endswith(".glb"):
     bpy.ops.import_scene.gltf(filepath=file, merge_vertices=False)
+elif file.endswith(".usdz"):
+    bpy.ops.wm.usd_import(filepath=file, import_textures_mode="IMPORT_PACK", set_frame_range=False)
 else:
     bpy.ops.wm.obj_import(filepath=file)
 (item,) = [o for o in bpy.data.objects if o.type == "MESH"]
@@ -147,9 +149,11 @@ np.savez(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BLENDER, reason="ONE2345_BLENDER doesn't name an interpreter that has bpy")
-@pytest.mark.parametrize("kind", ["glb", "obj"])
+@pytest.mark.parametrize("kind", ["glb", "obj", "usdz"])
 def test_blender_reads_the_same_surface_colours_and_orientation(textured, tmp_path, kind):
     """Blender's world has z up like ours, so that every corner is where it was."""
+    if kind == "usdz":
+        pytest.importorskip("pxr", reason="usd-core is not installed (the extra `usd`)")
     file = write_mesh(textured, tmp_path / f"mesh.{kind}")
     command = [BLENDER, "-c", READ_IN_BLENDER, str(file), str(tmp_path / "out.npz")]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}

@@ -6,6 +6,7 @@ pictures gets one folder of results each, and a list of those that failed.
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from one2345.terminal import Bars, busy
 
 COMMAND = app.Command("reconstruct", "one2345.cli.reconstruct", scaled=False)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-FORMATS = ("glb", "obj", "ply")
+FORMATS = ("glb", "obj", "ply", "usdz")
 ANIMATIONS = ("gif", "mp4")
 FAILED = "failed.json"
 FILES = "files"  # the stage that writes them: mesh, turntable, views
@@ -50,6 +51,8 @@ def check(config: Mapping[str, Any]) -> None:
         for name in config[key]:
             if name not in known:
                 raise InputError(f"{key}: {name!r} is not written; use {', '.join(known)}")
+    if "usdz" in config["formats"] and find_spec("pxr") is None:
+        raise InputError("formats: usdz needs usd-core, which is not installed: pip install 'one2345[usd]'")
     if not config["formats"]:
         raise InputError("formats=[] writes no mesh; give formats=[glb]")
     elevation = config["elevation"]

@@ -1,8 +1,8 @@
-"""Meshes to PLY, OBJ and GLB: the same object in the same pose, y up, whatever the format.
+"""Meshes to PLY, OBJ, GLB and USDZ: the same object in the same pose, y up, whatever the format.
 
 Colours in memory are sRGB. PLY and OBJ keep them as they are (8 bit, and decimals, as every reader of these
-formats takes them). glTF defines vertex colours as linear, so GLB gets the linear values, in 16 bit: with 8 a
-dark sRGB level would be off by up to 12. Textures are sRGB in every format.
+formats takes them). glTF and USD define vertex colours as linear, so GLB and USDZ get the linear values, GLB in 16 bit:
+with 8 a dark sRGB level would be off by up to 12. Textures are sRGB in every format.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from one2345.geometry import Mesh, y_up_from_z_up
 from one2345.objects.glb import encode_glb, encode_texture
 
 from .texture.normals import smooth_normals
+from .usdz import encode_usdz
 
-FORMATS = (".ply", ".obj", ".glb")
+FORMATS = (".ply", ".obj", ".glb", ".usdz")
 
 
 def write_mesh(mesh: Mesh, path: str | Path) -> Path:
     """Write `mesh` to `path`; the suffix gives the format. OBJ with texture also writes .mtl and .png.
 
-    World (x, y, z) becomes (x, z, -y), a rotation, in all three formats. PLY has no texture: colours are
-    looked up at the vertices instead. Raises InputError for another suffix or a mesh without faces.
+    World (x, y, z) becomes (x, z, -y), a rotation, in all formats. PLY has no texture: colours are
+    looked up at the vertices instead. USDZ needs the extra `usd`. Raises InputError for another suffix, a mesh without
+    faces, and where that extra is missing.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -38,6 +40,8 @@ def write_mesh(mesh: Mesh, path: str | Path) -> Path:
         write_atomic(path, _ply(mesh))
     elif path.suffix.lower() == ".glb":
         write_atomic(path, encode_glb(mesh, smooth_normals(mesh)))
+    elif path.suffix.lower() == ".usdz":
+        write_atomic(path, encode_usdz(mesh, smooth_normals(mesh)))
     else:
         for name, data in _obj(mesh, path.stem).items():
             write_atomic(path.with_name(name) if name else path, data)

@@ -14,5 +14,5 @@ class ReconstructedMesh(Mesh):
     """A mesh in the world frame: z up, the input view looks from -y, longest edge about 0.8."""
 
     def export(self, path: str | Path) -> Path:
-        """Write it as .glb, .obj or .ply, y up; see `meshing.write_mesh`."""
+        """Write it as .glb, .obj, .ply or .usdz, y up; see `meshing.write_mesh`."""
         return write_mesh(self, path)
