@@ -6,8 +6,8 @@ import torch
 from tests.meshing.texture.shapes import box, sphere, stripes
 
 from one2345.errors import InputError
-from one2345.geometry import Mesh
-from one2345.meshing.texture import bake, dilate, rasterise, smooth_normals, unwrap
+from one2345.geometry import Mesh, orbit_cameras
+from one2345.meshing.texture import Pictures, bake, dilate, own_pixels, rasterise, smooth_normals, unwrap
 from one2345.objects import MeshObject
 
 SIZE = 256
@@ -114,6 +114,29 @@ def test_the_field_may_be_baked_smaller_and_enlarged(flat):
     texels = rasterise(flat, 512, reach=0.0)
     error = np.abs(small.astype(float) - large)[texels.row, texels.column]
     assert error.mean() < 2 and np.percentile(error, 99) < 12
+
+
+def test_the_smaller_field_is_asked_where_no_picture_decides_alone(flat):
+    """And there the texture is the one that it would be if the field had been asked everywhere."""
+    cameras = orbit_cameras([0.0, 45.0, -45.0, 0.0, 45.0, -45.0], [-30.0] * 3 + [40.0] * 3, size=256)
+    seen = MeshObject(flat, id="photo", normalise=False, repair=False).render(cameras)
+    white = Pictures(torch.ones_like(seen.rgb), seen.mask, cameras)
+    asked = []
+
+    def colour(points, normals):
+        asked.append(points.numpy())
+        return stripes(points, normals)
+
+    everywhere = bake(flat, 512, colour, field_size=256).texture
+    full, asked[:] = sum(map(len, asked)), []
+    baked = bake(flat, 512, colour, [white], field_size=256)
+    assert 0.5 < baked.own < 0.75 and 0.3 * full < sum(map(len, asked)) < 0.9 * full
+    texels = rasterise(flat, 512)
+    points, normals = (texels.interpolate(flat, x) for x in (flat.vertices, smooth_normals(flat)))
+    behind = own_pixels(points, normals, flat, [white]).share == 0
+    assert behind.mean() > 0.1
+    error = np.abs(baked.texture.astype(int) - everywhere)[texels.row, texels.column][behind]
+    assert error.max() <= 8 and (error > 0).mean() < 0.01
 
 
 def test_normals_of_a_sphere_are_its_radii_across_seams():

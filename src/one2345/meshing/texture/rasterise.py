@@ -35,6 +35,11 @@ class Texels:
         corners = mesh.faces[self.face]
         return sum(self.weights[:, k, None] * values[corners[:, k]] for k in range(3))  # type: ignore[return-value]
 
+    def part(self, index: NDArray[np.integer]) -> Texels:
+        """Those of an index (k,)."""
+        chosen = (x[index] for x in (self.row, self.column, self.face, self.weights, self.inside))
+        return Texels(self.size, *chosen)
+
 
 def rasterise(mesh: Mesh, size: int, *, reach: float = REACH) -> Texels:
     """The texels of a texture of `size` x `size` within `reach` texels of a face of `mesh`, which has uv.
