@@ -90,8 +90,8 @@ peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, r
 volumes = [Mesh(m.vertices, m.faces).volume() for m in (cleaned, made.mesh)]
 print(json.dumps({
     "before": len(surface.faces), "removed": floaters.removed, "after": len(made.mesh.faces),
-    "kind": made.facts["kind"], "texels": made.facts.get("texels"), "cpu": time.process_time() - begin, "mb": (peak - held) / 1024,
-    "volumes": volumes,
+    "kind": made.facts["kind"], "texels": made.facts.get("texels"), "cpu": time.process_time() - begin,
+    "mb": (peak - held) / 1024, "volumes": volumes,
 }))
 """
 
@@ -109,7 +109,7 @@ def test_a_million_faces_become_a_textured_mesh_in_bounded_time_and_memory():
     assert found["before"] > 1_000_000 and found["removed"] == 1
     assert found["kind"] == "texture" and found["after"] <= 20_000 and found["texels"] > 100_000
     assert found["volumes"][1] == pytest.approx(found["volumes"][0], rel=2e-3)
-    assert found["cpu"] < 60 and found["mb"] < 1500
+    assert found["cpu"] < 60 and found["mb"] < 1200
 
 
 def test_the_size_follows_the_surface_and_the_finest_picture():
