@@ -85,7 +85,8 @@ def on_the_truth(file: Path) -> dict[str, Any]:
         "vertex colours": colour_vertices(shape, colour),
         "texture": _with(flat, bake(flat, size, colour).texture),
     }
-    return {"faces": len(shape.faces), "size": size, **_scores(meshes, wanted, cameras)}
+    facts = {"faces": len(shape.faces), "size": size, "ceiling": _ceiling(shape, wanted, cameras)}
+    return {**facts, **_scores(meshes, wanted, cameras)}
 
 
 def on_the_reconstruction(file: Path) -> dict[str, Any]:
@@ -155,6 +156,18 @@ def _scores(meshes: Mapping[str, Mesh], wanted: Render, cameras: Cameras) -> dic
             "psnr object": round(float(inner.mean()), 3),
         }
     return result
+
+
+def _ceiling(shape: Mesh, wanted: Render, cameras: Cameras) -> float:
+    """PSNR dB where only the outline errs: every pixel that shows the object in both has its true colour."""
+    seen = MeshObject(shape, id="shape", normalise=False, repair=False).render(cameras)
+    errs = (seen.mask > 0.5) != (wanted.mask > 0.5)
+    # Where the shape is too large it is as dark or light as the object is on average.
+    there = (wanted.mask > 0.5)[:, None]
+    mean = (wanted.rgb * there).sum((0, 2, 3)) / there.sum()
+    away = (seen.mask > 0.5)[:, None]
+    error = (torch.where(away, mean[None, :, None, None], 1.0) - wanted.rgb).square().mean(1) * errs
+    return round(float((-10 * torch.log10(error.mean((1, 2)).clamp_min(1e-10))).mean()), 3)
 
 
 def meshes(objects: Path, pool: Path) -> list[tuple[str, Callable[[], Mesh]]]:
