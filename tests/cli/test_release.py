@@ -68,7 +68,9 @@ def test_a_release_goes_round_through_another_folder(run: Path, tmp_path: Path) 
     assert release.run([str(run), str(first)]) == release.run([str(first), str(second)]) == DONE
     assert read_record(first) == read_record(second)
     here, there = (load_file(folder / "model.safetensors") for folder in (first, second))
-    assert here.keys() == there.keys() and all(torch.equal(there[name], value) for name, value in here.items())
+    assert here.keys() == there.keys() and all(
+        torch.equal(there[name], value) for name, value in here.items()
+    )
 
 
 def test_nothing_is_written_over_or_of_what_is_no_network(
