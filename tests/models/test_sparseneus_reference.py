@@ -365,7 +365,8 @@ def test_mesh(case: Case, batch: bool) -> None:
 STEPS = [("tr60k", 60000, True), ("tr0", 0, True), ("ev60k", 60000, False)]
 
 
-def test_training(case: Case) -> None:
+@pytest.mark.parametrize(("tag", "iteration", "batch"), STEPS, ids=[s[0] for s in STEPS])
+def test_training(case: Case, tag: str, iteration: int, batch: bool) -> None:
     """Losses, the picture, and gradient norms before clipping."""
     if "tr_rays_o" not in case.arrays:
         pytest.skip("the fixture has a training step for case8 only")
@@ -378,42 +379,41 @@ def test_training(case: Case) -> None:
         random_points=case["tr_pts_random"],
     )
     scene = replace(case.scene, affine=case["affine_mats"])
-    for tag, iteration, batch in STEPS:
-        weights = trainable(case.weights)
-        support = build(case.pictures, scene, weights, grid=GRID, batch=batch)
-        rendered = render(rays, support, scene, weights)
-        terms, picture = losses(rays, rendered, weights, iteration=iteration)
-        published = dict(zip(case.arrays[f"{tag}_loss_names"].tolist(), case[f"{tag}_loss_values"].tolist()))
-        for name, value in terms.items():
-            # Samples sit where rounding puts them, so what hangs on single ones is looser than the 1e-4 of the sum.
-            assert value.item() == pytest.approx(published[name], rel=1e-4 if name == "loss" else 5e-4), (
-                tag,
-                name,
-            )
-        assert schedules(iteration)[1:] == (published["sparse_weight"], published["fg_bg_weight"])
-        assert (picture.colour - case[f"{tag}_color"]).abs().max() <= 1e-2
-        assert (picture.depth - case[f"{tag}_depth"][:, 0]).abs().max() <= 1e-2
-        assert (picture.weights_sum - case[f"{tag}_weights_sum"][:, 0]).abs().max() <= 1e-2
-        assert (rendered.random_sdf - case[f"{tag}_sdf_random"]).abs().max() <= 2e-5
-        assert torch.equal(rendered.marched.valid.long(), case[f"{tag}_valid"][:, 0])
+    weights = trainable(case.weights)
+    support = build(case.pictures, scene, weights, grid=GRID, batch=batch)
+    rendered = render(rays, support, scene, weights)
+    terms, picture = losses(rays, rendered, weights, iteration=iteration)
+    published = dict(zip(case.arrays[f"{tag}_loss_names"].tolist(), case[f"{tag}_loss_values"].tolist()))
+    for name, value in terms.items():
+        # Samples sit where rounding puts them, so what hangs on single ones is looser than the 1e-4 of the sum.
+        assert value.item() == pytest.approx(published[name], rel=1e-4 if name == "loss" else 5e-4), (
+            tag,
+            name,
+        )
+    assert schedules(iteration)[1:] == (published["sparse_weight"], published["fg_bg_weight"])
+    assert (picture.colour - case[f"{tag}_color"]).abs().max() <= 1e-2
+    assert (picture.depth - case[f"{tag}_depth"][:, 0]).abs().max() <= 1e-2
+    assert (picture.weights_sum - case[f"{tag}_weights_sum"][:, 0]).abs().max() <= 1e-2
+    assert (rendered.random_sdf - case[f"{tag}_sdf_random"]).abs().max() <= 2e-5
+    assert torch.equal(rendered.marched.valid.long(), case[f"{tag}_valid"][:, 0])
 
-        found = gradients(terms["loss"], weights)
-        for name, norm in zip(
-            case.arrays[f"{tag}_gradnorm_names"].tolist(), case[f"{tag}_gradnorm_values"].tolist()
-        ):
-            # A constant added to all logits of a softmax: no gradient but rounding.
-            expected = 0.0 if name.endswith("rgb_fc.4.bias") else norm
-            assert found[name].norm().item() == pytest.approx(expected, rel=2e-2, abs=1e-8), (tag, name)
-        for net in NETWORKS:
-            total = torch.stack([g.norm() for n, g in found.items() if n.startswith(net)]).norm().item()
-            assert total == pytest.approx(case[f"{tag}_gradnorm_{net}"].item(), rel=1e-3), (tag, net)
-        whole = {
-            "fpn_conv0_0_bn_weight": found["pyramid_feature_network.conv0.0.bn.weight"],
-            "compress_bn_weight": found["sdf_network_lod0.compress_layer.bn.weight"],
-            "conv5_kernel_13": found["sdf_network_lod0.sparse_costreg_net.conv5.net.0.kernel"][13],
-            "lin1_weight_g": found["sdf_network_lod0.sdf_layer.lin1.weight_g"],
-            "rgb_fc_0_weight": found["rendering_network_lod0.rgb_fc.0.weight"],
-        }
-        for name, ours in whole.items():
-            theirs = case[f"{tag}_grad_{name}"]
-            assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.999, (tag, name)
+    found = gradients(terms["loss"], weights)
+    for name, norm in zip(
+        case.arrays[f"{tag}_gradnorm_names"].tolist(), case[f"{tag}_gradnorm_values"].tolist()
+    ):
+        # A constant added to all logits of a softmax: no gradient but rounding.
+        expected = 0.0 if name.endswith("rgb_fc.4.bias") else norm
+        assert found[name].norm().item() == pytest.approx(expected, rel=2e-2, abs=1e-8), (tag, name)
+    for net in NETWORKS:
+        total = torch.stack([g.norm() for n, g in found.items() if n.startswith(net)]).norm().item()
+        assert total == pytest.approx(case[f"{tag}_gradnorm_{net}"].item(), rel=1e-3), (tag, net)
+    whole = {
+        "fpn_conv0_0_bn_weight": found["pyramid_feature_network.conv0.0.bn.weight"],
+        "compress_bn_weight": found["sdf_network_lod0.compress_layer.bn.weight"],
+        "conv5_kernel_13": found["sdf_network_lod0.sparse_costreg_net.conv5.net.0.kernel"][13],
+        "lin1_weight_g": found["sdf_network_lod0.sdf_layer.lin1.weight_g"],
+        "rgb_fc_0_weight": found["rendering_network_lod0.rgb_fc.0.weight"],
+    }
+    for name, ours in whole.items():
+        theirs = case[f"{tag}_grad_{name}"]
+        assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.999, (tag, name)

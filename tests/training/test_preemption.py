@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,7 +112,8 @@ def ranks(folder: Path, what: str) -> tuple[subprocess.CompletedProcess[str], fl
 def test_ranks_of_torchrun_stop_together_at_the_signal_to_one(tmp_path: Path) -> None:
     done, _ = ranks(tmp_path, "signal")
     assert done.returncode == 0, done.stderr[-3000:]
-    said = sorted(line for line in done.stdout.splitlines() if line.startswith("rank"))
+    # Two processes write to one stream: a line's end may come after the other's line.
+    said = sorted(re.findall(r"rank \d: .*?(?=rank \d|$)", done.stdout, re.MULTILINE))
     assert said == ["rank 0: a signal to another rank at step 6", "rank 1: SIGUSR2 at step 6"]
     assert step_of(tmp_path) == 6
 
