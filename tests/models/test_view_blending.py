@@ -106,6 +106,18 @@ def test_only_views_that_see_a_point_are_weighed(monkeypatch: pytest.MonkeyPatch
     assert max(sizes) <= 40
 
 
+def test_nearest_views_are_those_that_see_a_point_from_closest_to_the_viewer() -> None:
+    sight = scene(b=1, v=7, p=40)["sights"][0]
+    near = sight.nearest(3)
+    assert sight.nearest(7) is sight
+    for point in range(40):
+        seen = sight.visible[:, point].nonzero()[:, 0].tolist()
+        towards = F.normalize(sight.centres - sight.points[point], dim=1)
+        angles = torch.arccos(towards @ sight.directions[point])
+        expected = sorted(seen, key=lambda view, angles=angles: float(angles[view]))[:3]
+        assert near.visible[:, point].nonzero()[:, 0].tolist() == sorted(expected)
+
+
 def test_single_precision_and_the_same_number_every_time() -> None:
     made, exact = scene(dtype=torch.float32), scene()
     first, second = (blend(**made, sampling=SAMPLINGS[1]) for _ in range(2))

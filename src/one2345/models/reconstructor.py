@@ -27,7 +27,7 @@ class ReconstructedField:
     """Signed distance and colour of a batch of b objects anywhere in space; what rendering and meshing call.
 
     colour_maps: (b, v, 3 + f, h, w), RGB of the source views and the features that travel with it, one row of
-    memory per pixel.
+    memory per pixel. colour_views: a point's colour is blended from at most so many views, None for all.
     """
 
     sdf_net: SdfNet
@@ -35,6 +35,7 @@ class ReconstructedField:
     volume: FeatureVolume
     colour_maps: Tensor
     cameras: Cameras
+    colour_views: int | None = None
 
     @property
     def box(self) -> Box:
@@ -59,8 +60,12 @@ class ReconstructedField:
         that depends on no viewer. No gradient flows to the points.
         """
         sights = self.sights(points, directions)
+        seen = torch.stack([sight.visible.sum(0) for sight in sights])
+        if self.colour_views is not None:
+            with torch.no_grad():
+                sights = [sight.nearest(self.colour_views) for sight in sights]
         rgb = blend(self.blend_net, self.volume.lookup(points.detach()), self.colour_maps, sights, Sampling())
-        return rgb, torch.stack([sight.visible.sum(0) for sight in sights])
+        return rgb, seen
 
     @torch.no_grad()
     def sights(self, points: Tensor, directions: Tensor) -> list[Sight]:
@@ -88,6 +93,7 @@ class ReconstructedField:
             volume=FeatureVolume(values=self.volume.values[index : index + 1], box=self.box),
             colour_maps=self.colour_maps[index : index + 1],
             cameras=self.cameras[index : index + 1],
+            colour_views=self.colour_views,
         )
 
 
@@ -103,6 +109,8 @@ class Reconstructor(ReconstructionNetwork):
     hull_tolerance: fraction of the views that may disagree with a point of the hull.
     hull_range: world distance from the hull up to which voxels are lifted, the others stay empty; the hull's
     field is clipped there as an input of the 3D network.
+    colour_views: views that a point's colour is blended from, those that see it from closest to where it is viewed;
+    None takes all that see it.
     """
 
     def __init__(
@@ -117,6 +125,7 @@ class Reconstructor(ReconstructionNetwork):
         variance: Variance | None = None,
         hull_tolerance: float = 0.0,
         hull_range: float = 0.1,
+        colour_views: int | None = None,
     ) -> None:
         super().__init__()
         self.box = Box(half_edge=half_edge, resolution=resolution)
@@ -127,6 +136,9 @@ class Reconstructor(ReconstructionNetwork):
         self.variance = variance or Variance()
         self.hull_tolerance = hull_tolerance
         self.hull_range = hull_range
+        if colour_views is not None and colour_views < 1:
+            raise ValueError(f"colour_views={colour_views}: a colour needs a view; null takes all")
+        self.colour_views = colour_views
 
     def forward(
         self,
@@ -167,6 +179,7 @@ class Reconstructor(ReconstructionNetwork):
             volume=FeatureVolume(values=values, box=self.box),
             colour_maps=maps,
             cameras=cameras,
+            colour_views=self.colour_views,
         )
 
     def _cost_volume(

@@ -7,7 +7,7 @@ for the backward pass, which works the pairs out again and adds up the gradient 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,18 @@ class Sight:
     centres: Tensor
     positions: Tensor
     visible: Tensor
+
+    def nearest(self, count: int) -> Sight:
+        """With at most `count` views of each point: of those that see it, the ones from closest to where it is viewed.
+
+        After the nearby source views of IBRNet (arXiv 2102.13090, section 3.1), here chosen for each point.
+        """
+        if len(self.centres) <= count:
+            return self
+        towards = F.normalize(self.centres.T[:, :, None] - self.points.T[:, None], dim=0)
+        closeness = (towards * self.directions.T[:, None]).sum(0).masked_fill(~self.visible, -torch.inf)
+        chosen = torch.zeros_like(self.visible).scatter_(0, closeness.topk(count, 0).indices, True)
+        return replace(self, visible=self.visible & chosen)
 
     def relative(self, points: Tensor) -> Tensor:
         """Directions (q, v, 4) of `BlendNet` for the points of these indices (q)."""
