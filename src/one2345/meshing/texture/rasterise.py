@@ -37,8 +37,8 @@ class Texels:
 
     def part(self, index: NDArray[np.integer]) -> Texels:
         """Those of an index (k,)."""
-        chosen = (x[index] for x in (self.row, self.column, self.face, self.weights, self.inside))
-        return Texels(self.size, *chosen)
+        row, column, face = self.row[index], self.column[index], self.face[index]
+        return Texels(self.size, row, column, face, self.weights[index], self.inside[index])
 
 
 def rasterise(mesh: Mesh, size: int, *, reach: float = REACH) -> Texels:
