@@ -52,7 +52,9 @@ def check(config: Mapping[str, Any]) -> None:
             if name not in known:
                 raise InputError(f"{key}: {name!r} is not written; use {', '.join(known)}")
     if "usdz" in config["formats"] and find_spec("pxr") is None:
-        raise InputError("formats: usdz needs usd-core, which is not installed: pip install 'one2345[usd]'")
+        from one2345.meshing.usdz import NEEDS_EXTRA
+
+        raise InputError(f"formats: {NEEDS_EXTRA}")
     if not config["formats"]:
         raise InputError("formats=[] writes no mesh; give formats=[glb]")
     elevation = config["elevation"]

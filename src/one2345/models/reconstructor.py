@@ -62,8 +62,7 @@ class ReconstructedField:
         sights = self.sights(points, directions)
         seen = torch.stack([sight.visible.sum(0) for sight in sights])
         if self.colour_views is not None:
-            with torch.no_grad():
-                sights = [sight.nearest(self.colour_views) for sight in sights]
+            sights = [sight.nearest(self.colour_views) for sight in sights]
         rgb = blend(self.blend_net, self.volume.lookup(points.detach()), self.colour_maps, sights, Sampling())
         return rgb, seen
 

@@ -38,6 +38,7 @@ class Sight:
     positions: Tensor
     visible: Tensor
 
+    @torch.no_grad()
     def nearest(self, count: int) -> Sight:
         """With at most `count` views of each point: of those that see it, the ones from closest to where it is viewed.
 
