@@ -148,3 +148,19 @@ def test_loading_processes_change_nothing(balls: Path) -> None:
         there = list(loader)
         assert [b.ids for b in here] == [b.ids for b in there]
         assert all(torch.equal(a.rays.rgb, b.rays.rgb) for a, b in zip(here, there, strict=True))
+
+
+def test_training_objects_of_other_folders_are_mixed_in(balls: Path, tmp_path: Path) -> None:
+    from one2345.data import prepare_objects
+
+    class Others(Balls):
+        def ids(self, split: str | None = None) -> list[str]:
+            return [id.replace("ball", "other") for id in super().ids(split)]
+
+    prepare_objects(Others(3), out=tmp_path, recipe=RECIPE, workers=1)
+    data = module(root=balls, also=[tmp_path], batch_size=4)
+    trained = sorted(id for batch in data.train_dataloader() for id in batch.ids)
+    assert trained == ["ball-0", "ball-3", "ball-4", "other-0"]
+    assert data.ids("val") == ["ball-1"] and data.ids("all") == module(root=balls).ids("all")
+    with pytest.raises(InputError, match="'ball-0'"):
+        module(root=balls, also=[balls]).train_dataloader()

@@ -94,9 +94,10 @@ def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: 
     points[:40] += 20
     distances = mask_distance(masks)
     monkeypatch.setattr(visual_hull, "PAIRS", 8 * 32)
-    sdf, mask, count = hull_evidence(points, distances, masks, cameras, tolerance=0.13)
-    assert torch.equal(sdf, hull_sdf(points, distances, cameras, tolerance=0.13))
-    assert torch.equal(sdf, cone_distances(points, distances, cameras).topk(2, dim=0).values[1])
+    sdf, mask, count = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
+    cones = cone_distances(points, distances, cameras)
+    assert torch.equal(sdf.T, cones.topk(2, dim=0).values)  # of eight views, none and one overruled
+    assert torch.equal(sdf[:, 1], hull_sdf(points, distances, cameras, tolerance=0.13))
     pixels, depth = project(points.expand(8, -1, -1), cameras)
     seen = in_frame(pixels, depth, cameras.size)
     assert torch.equal(count, seen.sum(0)) and (count == 0).any() and (count == 8).any()

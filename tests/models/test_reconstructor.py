@@ -1,4 +1,4 @@
-"""Which views the colours of the reconstruction network come from."""
+"""What the reconstruction network starts from, and which views its colours come from."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from tests.training.scenes import GREEN, RED, TINY, TRUE_RADIUS, sphere_batch
 
 from one2345.build import build
 from one2345.errors import InputError
+from one2345.geometry import hull_sdf, mask_distance
 
 
 def test_one_view_gives_the_colour_seen_from_closest() -> None:
@@ -26,3 +27,51 @@ def test_one_view_gives_the_colour_seen_from_closest() -> None:
 def test_a_colour_needs_a_view() -> None:
     with pytest.raises(InputError, match="colour_views=0"):
         build({**TINY, "colour_views": 0})
+
+
+def test_several_hulls_are_mixed_at_each_voxel_and_untrained_nearly_the_first() -> None:
+    batch = sphere_batch()
+    masks = batch.masks.clone()
+    masks[:, 1] = 0  # a view that sees nothing carves everything away, unless it is overruled
+    torch.manual_seed(0)
+    config = {**TINY, "hull_tolerance": [0.0, 0.3], "volume_net": {**TINY["volume_net"], "in_channels": 20}}
+    model = build(config).eval()
+    field = model(batch.images, masks, batch.cameras)
+    nodes = field.box.nodes().reshape(1, -1, 3)
+    strict, lenient = (
+        hull_sdf(nodes[0], mask_distance(masks[0]), batch.cameras[0], tolerance=tolerance).clamp(-1, 1)
+        for tolerance in (0.0, 0.3)
+    )
+    assert (strict > 0).all() and (lenient < 0).any()
+    share = torch.tensor([3.0, 0.0]).softmax(0)[0]
+    torch.testing.assert_close(field.prior(nodes)[0], share * strict + (1 - share) * lenient, atol=1e-5, rtol=1e-5)
+
+    field.prior(nodes).square().sum().backward()
+    assert model.vote is not None and model.vote.weight.grad.abs().max() > 0
+    with torch.no_grad():
+        model.vote.bias.copy_(torch.tensor([-50.0, 0.0]))
+        mixed = model(batch.images, masks, batch.cameras).prior(nodes)[0]
+        torch.testing.assert_close(mixed, lenient, atol=1e-5, rtol=1e-5)
+        given = model(batch.images, masks, batch.cameras, hull_tolerance=0.0).prior(nodes)[0]
+        torch.testing.assert_close(given, strict, atol=1e-5, rtol=1e-5)
+
+
+def test_tolerances_ascend() -> None:
+    for given in ([0.1, 0.0], [], [0.0, 1.0], -0.1):
+        with pytest.raises(InputError, match="hull_tolerance="):
+            build({**TINY, "hull_tolerance": given})
+
+
+def test_features_are_made_at_the_size_of_training_colours_at_the_size_given() -> None:
+    batch = sphere_batch()
+    large = [x.repeat_interleave(2, -1).repeat_interleave(2, -2) for x in (batch.images, batch.masks)]
+    seen, maps = [], []
+    for images, masks in ((batch.images, batch.masks), large):
+        torch.manual_seed(0)
+        model = build({**TINY, "feature_pixels": 32}).eval()
+        model.feature_net.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        cameras = batch.cameras.resized((images.shape[-2], images.shape[-1]))
+        maps.append(model(images, masks, cameras).colour_maps)
+    assert seen[1].shape[-2:] == (32, 32)
+    torch.testing.assert_close(seen[1], seen[0])
+    assert maps[1].shape[-2:] == (64, 64) and torch.equal(maps[1][:, :, :3], large[0])

@@ -27,6 +27,8 @@ def existing_path(key: str, value: Any, *, folder: bool | None = None) -> Path:
 def check_data(config: Mapping[str, Any]) -> None:
     """data.root must be there where nothing will make it, and hold prepared views."""
     data = config.get("data") or {}
+    for folder in data.get("also") or []:
+        _check_prepared(folder, key="data.also")
     if data.get("source"):
         if data.get("root"):
             check_folder_writable(Path(data["root"]), key="data.root")
@@ -35,13 +37,18 @@ def check_data(config: Mapping[str, Any]) -> None:
         raise InputError(
             "data.root is not given; data=folder needs data.root=DIR, a folder that prepare.py wrote"
         )
-    if str(data["root"]).startswith(("s3://", "gs://", "azure://", "hf://", "local:")):
+    _check_prepared(data["root"], key="data.root")
+
+
+def _check_prepared(folder: str, *, key: str) -> None:
+    """Raises InputError where `folder`, the value of `key`, is on this machine and holds no prepared views."""
+    if str(folder).startswith(("s3://", "gs://", "azure://", "hf://", "local:")):
         return
-    root = existing_path("data.root", data["root"], folder=True)
+    root = existing_path(key, folder, folder=True)
     packed = (root / "index.json").is_file() and (root / "catalogue.json").is_file()
     published = root.name == "zero12345_narrow" or (root / "zero12345_narrow").is_dir()
     if not (published or packed or (root / "dataset.json").is_file()):
-        raise InputError(f"data.root={data['root']} has no dataset.json; prepare.py writes such folders")
+        raise InputError(f"{key}={folder} has no dataset.json; prepare.py writes such folders")
 
 
 def check_sizes(config: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from .recipe import Recipe, recipe_hash
 from .sampler import ObjectSampler
 from .sources import Source
 from .sources.folder import few
-from .stores import Store, is_remote, open_store
+from .stores import JoinedStore, Store, is_remote, open_store
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class ReconstructionDataModule(L.LightningDataModule):
 
     root: prepared data. With `source`, its objects are prepared there by `recipe` on first use; root then
     defaults to data/<kind>-<hash of source and recipe>, so that another recipe gets another folder.
+    also: more prepared folders, whose objects of split train are trained on too, mixed with those of root.
     inputs, eval_inputs: what becomes of the source views in training, and in validation and test (default:
     the same).
     sizes: what one example holds. batch_size: examples per process and step; eval_batch_size likewise.
@@ -56,6 +57,7 @@ class ReconstructionDataModule(L.LightningDataModule):
         self,
         *,
         root: Path | str | None = None,
+        also: Sequence[Path | str] = (),
         source: Source | None = None,
         recipe: Recipe | None = None,
         sizes: SceneSizes | None = None,
@@ -99,6 +101,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             self.root: Path | str = self._default_root()
         else:
             self.root = root if is_remote(root) else Path(root).expanduser()
+        self.also = [open_store(Path(folder).expanduser()) for folder in also]
         self.sizes = sizes if sizes is not None else SceneSizes()
         self.inputs = inputs
         self.eval_inputs = eval_inputs if eval_inputs is not None else inputs
@@ -183,9 +186,13 @@ class ReconstructionDataModule(L.LightningDataModule):
     def dataset(self, split: str) -> ViewsDataset:
         """The examples of a split: drawn for 'train', fixed for the others."""
         train = split == "train"
+        store, ids = self.store, self.ids(split)
+        if train and self.also:
+            ids = [*ids, *(id for other in self.also for id in other.ids() if other.split(id) == "train")]
+            store = JoinedStore([store, *self.also])
         return ViewsDataset(
-            root=self.store,
-            ids=self.ids(split),
+            root=store,
+            ids=ids,
             sizes=self.sizes,
             inputs=self.inputs if train else self.eval_inputs,
             seed=self.seed,
@@ -220,7 +227,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             samples=self.samples_per_epoch if train else None,
             rank=rank,
             world=world,
-            groups=self.store.groups(data.ids) if train else None,
+            groups=data.store.groups(data.ids) if train else None,
             window=self.window,
         )
         pinned = bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda"

@@ -8,6 +8,8 @@ ignored, a vote that keeps views which disagree with the others from carving the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -71,13 +73,19 @@ def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, toler
     one pixel distance), as every intersection of distances does.
     """
     pieces = points_world.split(max(1, PAIRS // len(cameras)))
-    return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerance) for piece in pieces])
+    return torch.cat([_vote(cone_distances(piece, distances, cameras), [tolerance])[:, 0] for piece in pieces])
 
 
 def hull_evidence(
-    points_world: Tensor, distances: Tensor, masks: Tensor, cameras: Cameras, *, tolerance: float = 0.0
+    points_world: Tensor,
+    distances: Tensor,
+    masks: Tensor,
+    cameras: Cameras,
+    *,
+    tolerances: Sequence[float] = (0.0,),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`hull_sdf` (p), the mean mask over the views that see a point (p), 0 without any, and their number (p).
+    """`hull_sdf` at each of k tolerances (p, k), the mean mask over the views that see a point (p), 0 without any, and
+    their number (p).
 
     masks: (n, h, w), of the size of `distances`; bilinear between pixel centres, the border value beyond them.
     """
@@ -87,7 +95,7 @@ def hull_evidence(
         cones, sampled, seen = _look(piece, maps, cameras)
         count = seen.sum(0)
         mask = (sampled[:, 1] * seen).sum(0) / count.clamp_min(1)
-        found.append((_vote(cones, tolerance), mask, count))
+        found.append((_vote(cones, tolerances), mask, count))
     sdf, mask, count = (torch.cat(parts) for parts in zip(*found, strict=True))
     return sdf, mask, count
 
@@ -109,10 +117,12 @@ def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> tuple[Tensor,
     return world.masked_fill(depth <= 0, -torch.inf), sampled, seen
 
 
-def _vote(cones: Tensor, tolerance: float) -> Tensor:
-    """The largest (p) of cones (n, p), but for the share that is ignored."""
-    ignored = min(int(tolerance * len(cones)), len(cones) - 1)
-    return cones.amax(0) if ignored == 0 else torch.topk(cones, ignored + 1, dim=0).values[-1]
+def _vote(cones: Tensor, tolerances: Sequence[float]) -> Tensor:
+    """The largest (p, k) of cones (n, p), but for the shares that are ignored."""
+    ignored = [min(int(tolerance * len(cones)), len(cones) - 1) for tolerance in tolerances]
+    if not any(ignored):
+        return cones.amax(0)[:, None].expand(-1, len(ignored))
+    return torch.topk(cones, max(ignored) + 1, dim=0).values[ignored].T
 
 
 def hull_occupancy(points_world: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:

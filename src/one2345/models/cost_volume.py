@@ -124,7 +124,7 @@ def plain_lift_backward(
     ends = torch.arange(h * w, device=table.device, dtype=torch.int32)
     for view in range(v):
         found = []
-        for start in range(0, len(points), PAIRS // 8):
+        for start in range(0, max(1, len(points)), PAIRS // 8):
             piece = points[start : start + PAIRS // 8]
             x, y, _, inside = _project(piece, matrices[view : view + 1], (h, w), integer, leaking)
             point = inside[:, 0].nonzero()[:, 0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..geometry import Box, Cameras, hull_evidence, mask_distance
@@ -20,6 +21,9 @@ from .sdf_net import SdfNet
 from .view_blending import Sight, blend
 from .volume_lookup import FeatureVolume
 from .volume_net import VolumeNet
+
+FIRST_HULL = 3.0
+"""The logit of the strictest of several hulls before training: 0.87 of the vote among four."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class ReconstructedField:
         return self.sdf_net.sdf_and_gradient(points, self.volume)
 
     def prior(self, points: Tensor) -> Tensor:
-        """Signed distance (b, p) that the network started from: the soft visual hull's."""
+        """Signed distance (b, p) that the network started from: the visual hull's, by the views' vote."""
         return self.volume.lookup(points)[..., -1]
 
     def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,10 +108,17 @@ class Reconstructor(ReconstructionNetwork):
     share of views that see a voxel; a 3D U-Net turns that into shape features. The SDF starts at the
     hull and learns a residual; colours are blended from the source views.
 
+    Views that disagree carve away what is there, and how many do is known of no picture. So there may be several hulls,
+    each with another share of the views overruled: the 3D network is given all of them and, at each voxel, mixes the
+    one to start from.
+
     variance: the learned sharpness with which the surface is rendered.
-    hull_tolerance: fraction of the views that may disagree with a point of the hull.
-    hull_range: world distance from the hull up to which voxels are lifted, the others stay empty; the hull's
-    field is clipped there as an input of the 3D network.
+    hull_tolerance: fraction of the views that may disagree with a point of the hull; several, ascending, for as many
+    hulls, of which untrained weights nearly take the first.
+    hull_range: world distance from the most tolerant hull up to which voxels are lifted, the others stay empty; the hulls'
+    fields are clipped there as inputs of the 3D network.
+    feature_pixels: longer edge of the images that features are made from; larger ones are brought to it, so that a
+    feature covers as much of the object as in training. Silhouettes and colours keep the size given. None: as given.
     colour_views: views that a point's colour is blended from, those that see it from closest to where it is viewed;
     None takes all that see it.
     """
@@ -122,8 +133,9 @@ class Reconstructor(ReconstructionNetwork):
         sdf_net: SdfNet,
         blend_net: BlendNet,
         variance: Variance | None = None,
-        hull_tolerance: float = 0.0,
+        hull_tolerance: float | Sequence[float] = 0.0,
         hull_range: float = 0.1,
+        feature_pixels: int | None = None,
         colour_views: int | None = None,
     ) -> None:
         super().__init__()
@@ -133,8 +145,15 @@ class Reconstructor(ReconstructionNetwork):
         self.sdf_net = sdf_net
         self.blend_net = blend_net
         self.variance = variance or Variance()
-        self.hull_tolerance = hull_tolerance
+        self.hull_tolerances = _tolerances(hull_tolerance)
+        self.vote = None
+        if (hulls := len(self.hull_tolerances)) > 1:
+            self.vote = nn.Linear(volume_net.out_channels, hulls)
+            nn.init.zeros_(self.vote.weight)
+            nn.init.constant_(self.vote.bias, 0.0)
+            nn.init.constant_(self.vote.bias[:1], FIRST_HULL)
         self.hull_range = hull_range
+        self.feature_pixels = feature_pixels
         if colour_views is not None and colour_views < 1:
             raise ValueError(f"colour_views={colour_views}: a colour needs a view; null takes all")
         self.colour_views = colour_views
@@ -150,59 +169,76 @@ class Reconstructor(ReconstructionNetwork):
     ) -> ReconstructedField:
         """images (b, v, 3, h, w) on white in [0, 1], masks (b, v, h, w), cameras (b, v) -> the field of b objects.
 
-        hull_tolerance: in place of the network's own, for views that agree less than those it was trained on.
+        hull_tolerance: of the only hull, in place of the network's own.
         reference: not used, the box is the world's.
         """
-        tolerance = self.hull_tolerance if hull_tolerance is None else hull_tolerance
-        batch, views = images.shape[:2]
-        inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
-        fine, middle, _ = self.feature_net(inputs.contiguous(memory_format=torch.channels_last))
-        middle = middle.unflatten(0, (batch, views))
-        maps = colour_maps(images.flatten(0, 1), fine).unflatten(0, (batch, views))
+        tolerances = self.hull_tolerances
+        if hull_tolerance is not None:
+            tolerances = (hull_tolerance,) * len(tolerances)
+        fine, middle = self._features(images, masks)
+        maps = colour_maps(images.flatten(0, 1), fine).unflatten(0, images.shape[:2])
 
         volumes, hulls = [], []
         with torch.autocast(images.device.type, enabled=False):
             nodes = self.box.nodes().to(images)
-            for index in range(batch):
+            for index in range(len(images)):
                 features = middle[index].to(images.dtype)
-                volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index], tolerance)
+                volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index], tolerances)
                 volumes.append(volume)
                 hulls.append(hull)
-        latent = self.volume_net(torch.stack(volumes).permute(0, 4, 1, 2, 3))
-        values = torch.cat(
-            [latent.permute(0, 2, 3, 4, 1).to(images.dtype), torch.stack(hulls)[..., None]], -1
-        )
+        latent = self.volume_net(torch.stack(volumes).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+        hull = torch.stack(hulls)
+        if self.vote is not None:
+            hull = (self.vote(latent).to(hull).softmax(-1) * hull).sum(-1, keepdim=True)
         return ReconstructedField(
             sdf_net=self.sdf_net,
             blend_net=self.blend_net,
-            volume=FeatureVolume(values=values, box=self.box),
+            volume=FeatureVolume(values=torch.cat([latent.to(hull), hull], -1), box=self.box),
             colour_maps=maps,
             cameras=cameras,
             colour_views=self.colour_views,
         )
 
+    def _features(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of images (b, v, 3, h, w) and masks (b, v, h, w): fine (b v, f, h, w), middle (b, v, c, ...)."""
+        inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
+        size = inputs.shape[-2:]
+        smaller = 1.0 if self.feature_pixels is None else min(1.0, self.feature_pixels / max(size))
+        if smaller < 1:
+            inputs = F.interpolate(inputs, [max(4, round(smaller * edge)) for edge in size], mode="area")
+        fine, middle, _ = self.feature_net(inputs.contiguous(memory_format=torch.channels_last))
+        if smaller < 1:
+            fine = F.interpolate(fine, size, mode="bilinear", align_corners=False)
+        return fine, middle.unflatten(0, images.shape[:2])
+
     def _cost_volume(
-        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras, tolerance: float
+        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras, tolerances: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
-        """One object's cost volume (n, n, n, c) and the hull's signed distance at its nodes (n, n, n)."""
+        """One object's cost volume (n, n, n, c) and the k hulls' signed distances at its nodes (n, n, n, k)."""
         points = nodes.reshape(-1, 3)
         with torch.no_grad():
-            hull, mask, count = hull_evidence(
-                points, mask_distance(masks), masks, cameras, tolerance=tolerance
+            hulls, mask, count = hull_evidence(
+                points, mask_distance(masks), masks, cameras, tolerances=tolerances
             )
-            hull = hull.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
-            clipped = (hull / self.hull_range).clamp(-1, 1)
-            evidence = torch.stack([mask, count / len(cameras), clipped], 1)
-            near = hull < self.hull_range
+            hulls = hulls.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
+            clipped = (hulls / self.hull_range).clamp(-1, 1)
+            evidence = torch.cat([torch.stack([mask, count / len(cameras)], 1), clipped], 1)
+            near = hulls[:, -1] < self.hull_range
             # A compiled graph has fixed shapes, so that there all voxels are lifted and most dropped.
             active = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
         rows, _ = lift_rows(features, points if active is None else points[active], cameras, Lifting())
         variance, mean = rows.chunk(2, 1)
         lifted = torch.cat([mean, variance, evidence if active is None else evidence[active]], 1)
-        empty = torch.cat([torch.zeros_like(evidence[:, :-1]), clipped[:, None]], 1)
-        volume = F.pad(empty, (lifted.shape[1] - empty.shape[1], 0))
+        volume = F.pad(clipped, (lifted.shape[1] - clipped.shape[1], 0))
         if active is None:
             volume = torch.where(near[:, None], lifted, volume)
         else:
             volume = volume.index_copy_(0, active, lifted)
-        return volume.unflatten(0, nodes.shape[:3]), hull.reshape(nodes.shape[:3])
+        return volume.unflatten(0, nodes.shape[:3]), hulls.unflatten(0, nodes.shape[:3])
+
+
+def _tolerances(given: float | Sequence[float]) -> tuple[float, ...]:
+    found = tuple(given) if isinstance(given, Sequence) else (given,)
+    if not found or list(found) != sorted(found) or not all(0 <= tolerance < 1 for tolerance in found):
+        raise ValueError(f"hull_tolerance={given}: shares of the views, from 0 to below 1, ascending")
+    return found

@@ -13,7 +13,8 @@ from .layers import Norm, conv3d_unit
 class VolumeNet(nn.Module):
     """Dense 3D U-Net with additive skips; four resolutions (spec of SparseNeuS's cost regularisation).
 
-    in_channels: of the cost volume. channels: width per resolution, fine to coarse. The resolution of the
+    in_channels: of the cost volume. channels: width per resolution, fine to coarse; out_channels
+    is the first. The resolution of the
     volume must be a multiple of 8.
     """
 
@@ -22,6 +23,7 @@ class VolumeNet(nn.Module):
     ) -> None:
         super().__init__()
         a, b, c, d = channels
+        self.out_channels = a
         self.conv0 = conv3d_unit(in_channels, a, norm=norm)
         self.down1 = nn.Sequential(conv3d_unit(a, b, norm=norm, stride=2), conv3d_unit(b, b, norm=norm))
         self.down2 = nn.Sequential(conv3d_unit(b, c, norm=norm, stride=2), conv3d_unit(c, c, norm=norm))

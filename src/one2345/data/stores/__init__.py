@@ -7,10 +7,11 @@ from pathlib import Path
 from .base import Store
 from .chunk_cache import is_remote
 from .folder import FolderStore
+from .joined import JoinedStore
 from .published import PublishedStore
 from .shards import ShardStore
 
-__all__ = ["FolderStore", "PublishedStore", "ShardStore", "Store", "is_remote", "open_store"]
+__all__ = ["FolderStore", "JoinedStore", "PublishedStore", "ShardStore", "Store", "is_remote", "open_store"]
 
 
 def open_store(root: Path | str | Store, *, cache: Path | str | None = None, cache_gb: float = 50.0) -> Store:
