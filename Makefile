@@ -5,14 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-# OpenMP threads that wait must sleep: spinning on shared cores is up to 80 times slower. The C library's
-# allocator must keep large blocks: a training step frees and takes them all the time, and page faults are dear.
-ifeq ($(shell uname -s),Linux)
+# OpenMP threads that wait must sleep: spinning on shared cores is up to 80 times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
-export MALLOC_MMAP_MAX_ ?= 0
-export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
-export MALLOC_TOP_PAD_ ?= 268435456
-endif
 
 # Tests on all cores: a process for each, up to four, of one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal

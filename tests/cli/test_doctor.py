@@ -124,7 +124,10 @@ def test_slurm_and_threads(tmp_path: Path, monkeypatch) -> None:
     assert named(found, "sbatch").value == "slurm-wlm 22.05"
     assert named(found, "scontrol").level is Level.WARNING
     assert named(found, "this job").value == "7 (tasks 2, restarts 1)"
-    assert named(environment.threads({}), "OMP_WAIT_POLICY").level is Level.WARNING
+    assert named(environment.threads({"OMP_WAIT_POLICY": "ACTIVE"}), "OMP_WAIT_POLICY").level is Level.WARNING
+    assert named(environment.threads({}), "OMP_WAIT_POLICY").level is Level.FINE
+    told = environment.threads({"MALLOC_ARENA_MAX": "1"})
+    assert named(told, "allocator").value == "MALLOC_ARENA_MAX=1"
     assert named(environment.threads({"OMP_WAIT_POLICY": "passive"}), "OMP_WAIT_POLICY").level is Level.FINE
 
 

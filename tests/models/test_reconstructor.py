@@ -44,7 +44,9 @@ def test_several_hulls_are_mixed_at_each_voxel_and_untrained_nearly_the_first() 
     )
     assert (strict > 0).all() and (lenient < 0).any()
     share = torch.tensor([3.0, 0.0]).softmax(0)[0]
-    torch.testing.assert_close(field.prior(nodes)[0], share * strict + (1 - share) * lenient, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        field.prior(nodes)[0], share * strict + (1 - share) * lenient, atol=1e-5, rtol=1e-5
+    )
 
     field.prior(nodes).square().sum().backward()
     assert model.vote is not None and model.vote.weight.grad.abs().max() > 0

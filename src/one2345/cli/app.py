@@ -21,7 +21,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from one2345.cli import run_folder, run_status, slurm, stopping, study
+from one2345.cli import machine, run_folder, run_status, slurm, stopping, study
 from one2345.cli.checks import check_sizes
 from one2345.cli.closed_output import ends_with_its_reader
 from one2345.cli.compose import Composed, compose, first_of_sweep, groups, one_line, to_plain
@@ -118,6 +118,7 @@ def run(command: Command, argv: list[str] | None = None) -> None:
 def execute(command: Command, argv: list[str]) -> int:
     """Run `command`; the status: DONE, or INPUT after an error that the user can mend."""
     show_messages()
+    machine.use_well()
     try:
         if (config := _handed_over()) is not None:
             stopping.end_with(os.getppid())

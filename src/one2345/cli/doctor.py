@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
 
+from one2345.cli import machine
 from one2345.cli.environment import Finding, Level, findings
 from one2345.cli.exit_codes import CRASH, DONE
 from one2345.cli.self_test import self_test
@@ -28,9 +29,7 @@ def run(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-test", action="store_true", help="only report, try nothing")
     given = parser.parse_args(argv)
     given_environment = dict(os.environ)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # before torch reads it: the test is not to last minutes
+    machine.use_well()
     found = list(findings(given_environment))
     if not given.json:
         show(found)

@@ -187,17 +187,19 @@ def slurm(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def threads(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What OpenMP and the C library's allocator were told."""
-    passive = environment.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+    """What OpenMP and the C library's allocator are told."""
+    policy = environment.get("OMP_WAIT_POLICY")
+    passive = policy is None or policy.upper() == "PASSIVE"
     yield Finding(
         "threads",
         "OMP_WAIT_POLICY",
-        environment.get("OMP_WAIT_POLICY", "not set"),
+        policy or "not set: commands take PASSIVE",
         Level.FINE if passive else Level.WARNING,
         "" if passive else OMP_ADVICE,
     )
-    for name in ("OMP_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"):
-        yield Finding("threads", name, environment.get(name, "not set"))
+    yield Finding("threads", "OMP_NUM_THREADS", environment.get("OMP_NUM_THREADS", "not set"))
+    told = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith("MALLOC_")]
+    yield Finding("threads", "allocator", " ".join(told) or "commands keep freed memory")
 
 
 def _extra(wanted: Requirement) -> str | None:

@@ -73,7 +73,9 @@ def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, toler
     one pixel distance), as every intersection of distances does.
     """
     pieces = points_world.split(max(1, PAIRS // len(cameras)))
-    return torch.cat([_vote(cone_distances(piece, distances, cameras), [tolerance])[:, 0] for piece in pieces])
+    return torch.cat(
+        [_vote(cone_distances(piece, distances, cameras), [tolerance])[:, 0] for piece in pieces]
+    )
 
 
 def hull_evidence(

@@ -115,8 +115,8 @@ class Reconstructor(ReconstructionNetwork):
     variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull; several, ascending, for as many
     hulls, of which untrained weights nearly take the first.
-    hull_range: world distance from the most tolerant hull up to which voxels are lifted, the others stay empty; the hulls'
-    fields are clipped there as inputs of the 3D network.
+    hull_range: world distance from the most tolerant hull up to which voxels are lifted, the others stay empty; the
+    fields of the hulls are clipped there as inputs of the 3D network.
     feature_pixels: longer edge of the images that features are made from; larger ones are brought to it, so that a
     feature covers as much of the object as in training. Silhouettes and colours keep the size given. None: as given.
     colour_views: views that a point's colour is blended from, those that see it from closest to where it is viewed;

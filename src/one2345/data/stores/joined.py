@@ -25,7 +25,9 @@ class JoinedStore:
             for id in store.ids():
                 if id in self._of:
                     first = self.stores[self._of[id]].root
-                    raise InputError(f"{store.root}: has an object {id!r}, as {first} has; objects need ids of their own")
+                    raise InputError(
+                        f"{store.root}: has an object {id!r}, as {first} has; objects need ids of their own"
+                    )
                 self._of[id] = index
 
     def ids(self) -> list[str]:
