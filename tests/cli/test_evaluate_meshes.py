@@ -1,5 +1,6 @@
 """evaluate.py on folders of meshes: pairing, comparison, protocols, processes; bad input."""
 
+import csv
 import json
 import os
 import subprocess
@@ -121,7 +122,7 @@ def test_results_repeat_and_the_cache_does_not_show(here):
 
 def test_a_network_is_measured_against_true_meshes(here):
     """Views are made of the truth first; hull and network see the same ones."""
-    small = ("scale.pixels=64", "scale.extract=32", "evaluate.hull=true", "evaluate.objects=1", "device=cpu")
+    small = ("scale.pixels=64", "scale.views=5", "scale.extract=32", "evaluate.hull=true", "evaluate.objects=1", "device=cpu")
     config = configure(
         evaluate.COMMAND,
         ["scale=laptop", "truth=truth", "out=out", *[q for q in QUICK if "hull" not in q], *small],
@@ -129,9 +130,11 @@ def test_a_network_is_measured_against_true_meshes(here):
     evaluate.main(config)
     document = results()
     assert set(document["predictors"]) >= {"network", "visual hull", "bounding sphere"}
-    assert document["provenance"]["views"] == "ring8, 64 px"
+    assert document["provenance"]["views"] == "5 of ring8, 64 px"
     assert document["predictors"]["visual hull"]["metrics"]["iou_32"]["mean"] > 0.3
     assert document["predictors"]["network"]["n"] == 1
+    with Path("out/objects.csv").open(newline="") as lines:
+        assert "5 views" in {row["note"] for row in csv.DictReader(lines)}
 
 
 @pytest.mark.parametrize(

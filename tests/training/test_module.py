@@ -161,7 +161,7 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
     metrics = (tmp_path / "metrics.csv").read_text()
     parts = ("feature_net", "volume_net", "sdf_net", "blend_net", "total")
     speed = ("objects_per_second", "step_seconds", "waiting_for_data", "peak_memory_mib")
-    names = ["val/iou", "val/hull_iou", "val/psnr", "loss/total"]
+    names = ["val/iou", "val/prior_iou", "val/psnr", "loss/total"]
     for name in [*names, *(f"gradient/{p}" for p in parts), *(f"speed/{s}" for s in speed)]:
         assert name in metrics.splitlines()[0].split(","), name
     rows = [row for row in csv.DictReader(metrics.splitlines()) if row["gradient/total"]]
@@ -175,7 +175,7 @@ def test_a_short_run_leaves_checkpoint_previews_and_metrics(
         found = {row["object"]: row for row in csv.DictReader(file)}
     assert list(found) == ["sphere-0", "sphere-1", "sphere-2"] and table.name == "step-0000002-validation.csv"
     (scores,) = [r for r in csv.DictReader(metrics.splitlines()) if r["val/iou"]]
-    for name in ("iou", "hull_iou", "psnr"):
+    for name in ("iou", "prior_iou", "psnr"):
         mean = sum(float(row[name]) for row in found.values()) / 3
         assert mean == pytest.approx(float(scores[f"val/{name}"]), rel=1e-5), name
     (line,) = [m for m in caplog.messages if m.startswith("training: 3 of 3, ")]

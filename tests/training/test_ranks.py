@@ -73,7 +73,7 @@ def test_ranks_hold_the_same_weights(results) -> None:
 def test_scores_of_seven_objects_are_the_same_on_any_number_of_ranks(results) -> None:
     """Two ranks deal four each, three ranks three each: what is dealt twice counts once."""
     one = results[1, 0]["scores 1"]
-    assert {"val/psnr", "val/iou", "val/hull_iou"} == set(one)
+    assert {"val/psnr", "val/iou", "val/prior_iou"} == set(one)
     for (world, rank), found in results.items():
         assert found["scores 1"] == one, (world, rank)
 

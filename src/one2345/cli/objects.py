@@ -8,7 +8,7 @@ from one2345.array_cache import ArrayCache
 from one2345.build import build
 from one2345.cli.processes import first_then_others
 from one2345.cli.provenance import objects_hash
-from one2345.data import Recipe, SampleSizes
+from one2345.data import Recipe, SampleSizes, SceneSizes
 from one2345.data.datamodule import ReconstructionDataModule
 from one2345.data.gso import GsoSource
 from one2345.data.ledger import failures
@@ -99,7 +99,8 @@ def true_meshes(
     if source.list is not None:
         facts |= {"list": source.list.name, "list hash": source.list.hash}
     if views:
-        facts["views"] = f"{config['plan']['name']}, {config['scale']['pixels']} px"
+        scale = config["scale"]
+        facts["views"] = f"{scale['views']} of {config['plan']['name']}, {scale['pixels']} px"
     notes = []
     listed = source.list
     unchecked = [i for i in source.unchecked if listed is not None and i in there and listed[i].sha256]
@@ -132,8 +133,8 @@ def _module(
         eval_samples=few,
     )
     return ReconstructionDataModule(
-        source=source, recipe=recipe, inputs=node, eval_inputs=node, ids=ids, test_split="all",
-        seed=config["seed"],
+        source=source, recipe=recipe, sizes=SceneSizes(views=config["scale"]["views"]), inputs=node,
+        eval_inputs=node, ids=ids, test_split="all", seed=config["seed"],
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class ReconstructionModule(pl.LightningModule):
         self.terms = terms or TermSettings()
         self.anneal_steps = anneal_steps
         self.scores = ObjectMean(("psnr",))
-        self.shape_scores = ObjectMean(("iou", "hull_iou"))  # where the data have labels
+        self.shape_scores = ObjectMean(("iou", "prior_iou"))  # where the data have labels
         self.model_config = model_config
         self._pixels: int | None = None  # edge of the pictures, once seen
 
@@ -103,11 +103,11 @@ class ReconstructionModule(pl.LightningModule):
             truth = batch.occupancy_64.flatten(1)
             points = evaluation_box(64).nodes().reshape(1, -1, 3).to(batch.images).expand(len(truth), -1, -1)
             predicted = torch.cat([field.sdf(part) for part in points.split(2**15, 1)], 1) < 0
-            hull_iou = torch.full((len(truth),), torch.nan)  # of networks that start from none
+            prior_iou = torch.full((len(truth),), torch.nan)  # of networks that start from none
             if isinstance(field, ReconstructedField):
                 hull = torch.cat([field.prior(part) for part in points.split(2**15, 1)], 1) < 0
-                hull_iou = _iou(hull, truth)
-            for object_id, *values in zip(batch.ids, _iou(predicted, truth), hull_iou, strict=True):
+                prior_iou = _iou(hull, truth)
+            for object_id, *values in zip(batch.ids, _iou(predicted, truth), prior_iou, strict=True):
                 self.shape_scores.update(object_id, *(float(value) for value in values))
                 named = zip(self.shape_scores.columns, map(float, values), strict=True)
                 found[object_id] |= {name: value for name, value in named if value == value}

@@ -15,7 +15,7 @@ TRAINING, VALIDATING = "training", "validating"
 REFRESH = 0.5
 """Seconds after which the figures on the screen are renewed."""
 SHOWN = {
-    "loss/total": "loss", "val/iou": "IoU", "val/hull_iou": "hull IoU", "val/psnr": "PSNR",
+    "loss/total": "loss", "val/iou": "IoU", "val/prior_iou": "prior IoU", "val/psnr": "PSNR",
     "val/psnr_mean_image": "mean picture", "val/psnr_shuffled_pose": "shuffled poses",
 }  # fmt: skip
 
