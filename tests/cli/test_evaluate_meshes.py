@@ -122,7 +122,14 @@ def test_results_repeat_and_the_cache_does_not_show(here):
 
 def test_a_network_is_measured_against_true_meshes(here):
     """Views are made of the truth first; hull and network see the same ones."""
-    small = ("scale.pixels=64", "scale.views=5", "scale.extract=32", "evaluate.hull=true", "evaluate.objects=1", "device=cpu")
+    small = (
+        "scale.pixels=64",
+        "scale.views=5",
+        "scale.extract=32",
+        "evaluate.hull=true",
+        "evaluate.objects=1",
+        "device=cpu",
+    )
     config = configure(
         evaluate.COMMAND,
         ["scale=laptop", "truth=truth", "out=out", *[q for q in QUICK if "hull" not in q], *small],

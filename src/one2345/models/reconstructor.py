@@ -17,6 +17,7 @@ from .cost_volume import Lifting, lift_rows, sampling_grid
 from .feature_maps import colour_maps
 from .feature_net import FeatureNet
 from .map_sampling import Sampling
+from .row_conv import Voxels
 from .sdf_net import SdfNet
 from .view_blending import Sight, blend
 from .volume_lookup import FeatureVolume
@@ -178,16 +179,15 @@ class Reconstructor(ReconstructionNetwork):
         fine, middle = self._features(images, masks)
         maps = colour_maps(images.flatten(0, 1), fine).unflatten(0, images.shape[:2])
 
-        volumes, hulls = [], []
         with torch.autocast(images.device.type, enabled=False):
-            nodes = self.box.nodes().to(images)
-            for index in range(len(images)):
-                features = middle[index].to(images.dtype)
-                volume, hull = self._cost_volume(features, masks[index], nodes, cameras[index], tolerances)
-                volumes.append(volume)
-                hulls.append(hull)
-        latent = self.volume_net(torch.stack(volumes).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
-        hull = torch.stack(hulls)
+            points = self.box.nodes().to(images).reshape(-1, 3)
+            found = [
+                self._voxels(middle[index].to(images.dtype), masks[index], points, cameras[index], tolerances)
+                for index in range(len(images))
+            ]
+            cost = self._cost_volume([rows for rows, *_ in found], [at for _, at, _ in found])
+        latent = self.volume_net(cost).permute(0, 2, 3, 4, 1)
+        hull = torch.stack([hulls for *_, hulls in found]).unflatten(1, (self.box.resolution,) * 3)
         if self.vote is not None:
             hull = (self.vote(latent).to(hull).softmax(-1) * hull).sum(-1, keepdim=True)
         return ReconstructedField(
@@ -211,11 +211,14 @@ class Reconstructor(ReconstructionNetwork):
             fine = F.interpolate(fine, size, mode="bilinear", align_corners=False)
         return fine, middle.unflatten(0, images.shape[:2])
 
-    def _cost_volume(
-        self, features: Tensor, masks: Tensor, nodes: Tensor, cameras: Cameras, tolerances: Sequence[float]
-    ) -> tuple[Tensor, Tensor]:
-        """One object's cost volume (n, n, n, c) and the k hulls' signed distances at its nodes (n, n, n, k)."""
-        points = nodes.reshape(-1, 3)
+    def _voxels(
+        self, features: Tensor, masks: Tensor, points: Tensor, cameras: Cameras, tolerances: Sequence[float]
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """One object's cost volume, and the k hulls' signed distances at all its nodes (p, k).
+
+        The volume is given by the voxels near the hull, their values (a, c) and flat indices (a); others are `_rest`.
+        A compiled graph has fixed shapes, so that there all voxels are given, without indices.
+        """
         with torch.no_grad():
             hulls, mask, count = hull_evidence(
                 points, mask_distance(masks), masks, cameras, tolerances=tolerances
@@ -224,17 +227,27 @@ class Reconstructor(ReconstructionNetwork):
             clipped = (hulls / self.hull_range).clamp(-1, 1)
             evidence = torch.cat([torch.stack([mask, count / len(cameras)], 1), clipped], 1)
             near = hulls[:, -1] < self.hull_range
-            # A compiled graph has fixed shapes, so that there all voxels are lifted and most dropped.
-            active = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
-        rows, _ = lift_rows(features, points if active is None else points[active], cameras, Lifting())
+            at = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
+        rows, _ = lift_rows(features, points if at is None else points[at], cameras, Lifting())
         variance, mean = rows.chunk(2, 1)
-        lifted = torch.cat([mean, variance, evidence if active is None else evidence[active]], 1)
-        volume = F.pad(clipped, (lifted.shape[1] - clipped.shape[1], 0))
-        if active is None:
-            volume = torch.where(near[:, None], lifted, volume)
-        else:
-            volume = volume.index_copy_(0, active, lifted)
-        return volume.unflatten(0, nodes.shape[:3]), hulls.unflatten(0, nodes.shape[:3])
+        rows = torch.cat([mean, variance, evidence if at is None else evidence[at]], 1)
+        if at is None:
+            rows = torch.where(near[:, None], rows, self._rest(rows))
+        return rows, at, hulls
+
+    def _cost_volume(self, rows: Sequence[Tensor], at: Sequence[Tensor | None]) -> Tensor | Voxels:
+        """What `_voxels` has found of b objects, as the 3D network takes it."""
+        n = self.box.resolution
+        given = [one for one in at if one is not None]
+        if not given:
+            return torch.stack(list(rows)).unflatten(1, (n, n, n)).permute(0, 4, 1, 2, 3)
+        voxels = Voxels(rows=rows, at=given, rest=self._rest(rows[0]), edge=n)
+        return voxels if rows[0].device.type == "cpu" else voxels.dense()
+
+    def _rest(self, rows: Tensor) -> Tensor:
+        """Values (c) of the voxels that lie beyond `hull_range` of all hulls: nothing but the hulls' clipped fields."""
+        hulls = len(self.hull_tolerances)
+        return torch.cat([rows.new_zeros(rows.shape[1] - hulls), rows.new_ones(hulls)])
 
 
 def _tolerances(given: float | Sequence[float]) -> tuple[float, ...]:

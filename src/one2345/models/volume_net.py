@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import Norm, conv3d_unit
+from .row_conv import Voxels
 
 
 class VolumeNet(nn.Module):
@@ -32,14 +33,19 @@ class VolumeNet(nn.Module):
         self.up2 = conv3d_unit(c, b, norm=norm, stride=2, transposed=True)
         self.up1 = conv3d_unit(b, a, norm=norm, stride=2, transposed=True)
 
-    def forward(self, volume: Tensor) -> Tensor:
-        """volume (b, c, n, n, n) -> (b, channels[0], n, n, n)."""
-        if any(edge % 8 for edge in volume.shape[-3:]):
-            raise ValueError(
-                f"the volume's resolution must be a multiple of 8, not {tuple(volume.shape[-3:])}"
-            )
-        volume = volume.contiguous(memory_format=torch.channels_last_3d)
-        x0 = self.conv0(volume)
+    def forward(self, volume: Tensor | Voxels) -> Tensor:
+        """volume (b, c, n, n, n) -> (b, channels[0], n, n, n). Voxels save most operations of the first gradients on
+        a CPU."""
+        edges = (volume.edge,) if isinstance(volume, Voxels) else volume.shape[-3:]
+        if any(edge % 8 for edge in edges):
+            raise ValueError(f"the volume's resolution must be a multiple of 8, not {tuple(edges)}")
+        if isinstance(volume, Voxels):
+            convolution, *others = self.conv0
+            x0 = volume.convolved(convolution.weight)
+            for layer in others:
+                x0 = layer(x0)
+        else:
+            x0 = self.conv0(volume.contiguous(memory_format=torch.channels_last_3d))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         x3 = self.down3(x2)
