@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
 from one2345.cli.run_folder import stored_config
 from one2345.cli.sweep import tasks_of
 
@@ -62,7 +63,10 @@ def read(run: Path) -> tuple[str, dict[str, Any] | None]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Markdown: means of every run, its volume IoU less that of the base, object by object, and its hull's."""
-    lines = ["| run | " + " | ".join(COLUMNS) + " | IoU less base | hull's IoU |", "|---" * (len(COLUMNS) + 3) + "|"]
+    lines = [
+        "| run | " + " | ".join(COLUMNS) + " | IoU less base | hull's IoU |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
     for name, row in rows.items():
         cells = [f"{row['network'][c]['mean']:.4f}" if c in row["network"] else "" for c in COLUMNS]
         hull = row["visual hull"]["iou_128"]["mean"] if row["visual hull"] else float("nan")

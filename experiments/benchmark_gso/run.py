@@ -38,7 +38,9 @@ CELL = 160
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("lists", nargs="+", metavar="LIST=DIR")
     parser.add_argument("--ckpt", default="pretrained", metavar="FILE")
@@ -127,7 +129,11 @@ def sheet(config: Any, run: Path, out: Path) -> None:
     for case in objects.cases:
         row = [_first(given[kind].sources(case.id)) for kind in kinds]
         for kind in kinds:
-            row += _shots(draw(made[kind].mesh(case.id), cameras).rgb) if case.id in made[kind].ids() else [BLANK] * 2
+            row += (
+                _shots(draw(made[kind].mesh(case.id), cameras).rgb)
+                if case.id in made[kind].ids()
+                else [BLANK] * 2
+            )
         row += _shots(source.load(case.id).object.render(cameras).rgb)
         lines.append(np.concatenate(row, 1))
     picture = Image.fromarray(np.concatenate([_heading(kinds), *lines]))
@@ -139,7 +145,11 @@ BLANK = np.full((CELL, CELL, 3), 255, np.uint8)
 
 
 def _heading(kinds: list[str]) -> np.ndarray:
-    names = [f"{kind} input" for kind in kinds] + [n for kind in kinds for n in (f"from {kind}", "")] + ["truth", ""]
+    names = (
+        [f"{kind} input" for kind in kinds]
+        + [n for kind in kinds for n in (f"from {kind}", "")]
+        + ["truth", ""]
+    )
     picture = Image.new("RGB", (CELL * len(names), 24), "white")
     pen = ImageDraw.Draw(picture)
     for index, name in enumerate(names):
