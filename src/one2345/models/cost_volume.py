@@ -98,19 +98,16 @@ def plain_lift(
         first = (pair % v).to(torch.int32) * (h * w)
         at, weights = _corners(x.flatten()[pair], y.flatten()[pair], first, (h, w))
         sampled = F.embedding_bag(at, pixels, per_sample_weights=weights, mode="sum")
-        ends = inside.sum(1).cumsum(0)
+        begins = F.pad(inside.sum(1).cumsum(0)[:-1], (1, 0))
         each = torch.arange(len(pair), device=table.device)
-        sums = F.embedding_bag(
-            each,
-            torch.cat([sampled.square(), sampled], 1),
-            torch.cat([ends.new_zeros(1), ends[:-1]]),
-            mode="sum",
-        )
+        sums = rows[piece]
+        sums[:, c:] = F.embedding_bag(each, sampled, begins, mode="sum")
+        sums[:, :c] = F.embedding_bag(each, sampled.square_(), begins, mode="sum")
         sums /= _divisor(count, signed, sums)
         sums[:, :c].addcmul_(sums[:, c:], sums[:, c:], value=-1)
         if not signed:
             sums[:, :c].clamp_min_(0)
-        rows[piece] = sums.masked_fill_((count < fewest)[:, None], 0)
+        sums.masked_fill_((count < fewest)[:, None], 0)
         counts[piece] = count
     return rows, counts
 
@@ -123,22 +120,25 @@ def plain_lift_backward(
     result = torch.empty_like(table)
     ends = torch.arange(h * w, device=table.device, dtype=torch.int32)
     for view in range(v):
-        found = []
-        for start in range(0, max(1, len(points)), PAIRS // 8):
-            piece = points[start : start + PAIRS // 8]
-            x, y, _, inside = _project(piece, matrices[view : view + 1], (h, w), integer, leaking)
-            point = inside[:, 0].nonzero()[:, 0]
-            at, weights = _corners(x[:, 0][point], y[:, 0][point], 0, (h, w))
-            sampled = F.embedding_bag(at, table[view].view(-1, c), per_sample_weights=weights, mode="sum")
-            of_square, of_value = upstream.index_select(0, point + start).split(c, 1)
-            found.append(
-                (at.flatten(), weights.flatten(), torch.addcmul(of_value, sampled, of_square, value=2))
+        x, y, _, inside = _project(points, matrices[view : view + 1], (h, w), integer, leaking)
+        point = inside[:, 0].nonzero()[:, 0]
+        at, weights = _corners(x[:, 0][point], y[:, 0][point], 0, (h, w))
+        sent = table.new_empty(len(point), c)
+        for start in range(0, len(point), PAIRS // 32):
+            part = slice(start, start + PAIRS // 32)
+            sampled = F.embedding_bag(
+                at[part], table[view].view(-1, c), per_sample_weights=weights[part], mode="sum"
             )
-        at, weights, sent = (torch.cat(parts) for parts in zip(*found, strict=True))
+            of_square, of_value = upstream.index_select(0, point[part]).split(c, 1)
+            torch.addcmul(of_value, sampled, of_square, value=2, out=sent[part])
         # What arrives at a pixel, side by side: four entries per sample, of which each has its weight.
-        pixel, order = at.sort(stable=True)
+        pixel, order = at.flatten().sort(stable=True)
         result[view] = F.embedding_bag(
-            order // 4, sent, torch.searchsorted(pixel, ends), per_sample_weights=weights[order], mode="sum"
+            order // 4,
+            sent,
+            torch.searchsorted(pixel, ends),
+            per_sample_weights=weights.flatten()[order],
+            mode="sum",
         ).view(h, w, c)
     return result
 
@@ -235,16 +235,22 @@ def _corners(x: Tensor, y: Tensor, first: Tensor | int, size: tuple[int, int]) -
     h, w = size
     left, top = x.floor(), y.floor()
     right_share, bottom_share = x - left, y - top
-    left_share, top_share = (1 - right_share) * (left >= 0), (1 - bottom_share) * (top >= 0)
-    right_share, bottom_share = right_share * (left < w - 1), bottom_share * (top < h - 1)
+    left_share, top_share = (1 - right_share).mul_(left >= 0), (1 - bottom_share).mul_(top >= 0)
+    right_share.mul_(left < w - 1)
+    bottom_share.mul_(top < h - 1)
     left, top = left.to(torch.int32), top.to(torch.int32)
-    right, bottom = (left + 1).clamp_max_(w - 1), (top + 1).clamp_max_(h - 1) * w + first
-    left, top = left.clamp_min_(0), top.clamp_min_(0) * w + first
-    at = torch.stack([top + left, top + right, bottom + left, bottom + right], -1)
-    shares = [
-        top_share * left_share, top_share * right_share, bottom_share * left_share, bottom_share * right_share
-    ]  # fmt: skip
-    return at, torch.stack(shares, -1)
+    right, bottom = (left + 1).clamp_max_(w - 1), (top + 1).clamp_max_(h - 1).mul_(w).add_(first)
+    left.clamp_min_(0)
+    top.clamp_min_(0).mul_(w).add_(first)
+    at, shares = torch.empty(len(x), 4, dtype=torch.int32, device=x.device), x.new_empty(len(x), 4)
+    for corner, (row, row_share, column, column_share) in enumerate(
+        (row, row_share, column, column_share)
+        for row, row_share in ((top, top_share), (bottom, bottom_share))
+        for column, column_share in ((left, left_share), (right, right_share))
+    ):
+        torch.add(row, column, out=at[:, corner])
+        torch.mul(row_share, column_share, out=shares[:, corner])
+    return at, shares
 
 
 def sampling_grid(points_world: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
