@@ -8,7 +8,7 @@ an evaluation for each number of views, which a second call does not repeat, res
 sheet of pictures for each list: input, mesh from exact views, mesh from simulated views, truth.
 
 --ckpt FILE: other weights. --published FILE: beside them the imported network of the released code. --objects N: only
-the first ones.
+the first ones. --views N ...: only these numbers of views, for a call beside which another does the rest.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ def main() -> None:
     parser.add_argument("--ckpt", default="pretrained", metavar="FILE")
     parser.add_argument("--published", metavar="FILE")
     parser.add_argument("--objects", type=int, metavar="N")
+    parser.add_argument("--views", type=int, nargs="+", choices=VIEWS, default=VIEWS, metavar="N")
     given = parser.parse_args()
     found: dict[str, Any] = {}
     for text in given.lists:
         name, _, folder = text.partition("=")
-        for views in VIEWS:
+        for views in given.views:
             out = given.out / name / f"{views} views"
             config = configure(evaluate.COMMAND, _overrides(name, folder, views, out, given))
             if not (out / PROTOCOLS[-1] / "results.json").is_file():
@@ -58,7 +59,9 @@ def main() -> None:
             for protocol in PROTOCOLS:
                 document = json.loads((out / protocol / "results.json").read_text(encoding="utf-8"))
                 found[f"{name}, {views} views, {protocol}"] = _kept(document)
-        sheet(config, given.out / name / f"{VIEWS[-1]} views", given.out / f"{name}.png")
+        if VIEWS[-1] in given.views:
+            config = configure(evaluate.COMMAND, _overrides(name, folder, VIEWS[-1], out, given))
+            sheet(config, given.out / name / f"{VIEWS[-1]} views", given.out / f"{name}.png")
     (given.out / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (given.out / "table.md").write_text(table(found), encoding="utf-8")
     print(table(found))
