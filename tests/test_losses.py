@@ -111,6 +111,15 @@ def test_sdf_with_and_without_truncation():
     check(sdf_l1(sdf, target, MASK), (0.01 + 0.255) / 2, sdf)
 
 
+def test_sdf_inside_may_be_a_bound():
+    """Deeper than the label costs nothing, less deep does; outside it is a distance."""
+    sdf, target = leaf([-0.08, -0.01, 0.02]), T([[-0.03, -0.03, 0.05]], dtype=torch.float64)
+    check(sdf_l1(sdf, target, inside="bound"), (0 + 0.02 + 0.03) / 3, sdf)
+    gradient = torch.autograd.grad(sdf_l1(sdf, target, inside="bound"), sdf)[0]
+    torch.testing.assert_close(gradient, T([[0.0, 1 / 3, -1 / 3]], dtype=torch.float64))
+    check(sdf_l1(sdf, target, truncation=0.02, inside="bound"), (0 + 0.01 + 0) / 3, sdf)
+
+
 def test_surface_points_are_exact_on_a_plane_and_bounded_on_flat_ground():
     points = T([[[0.3, 0.2, 0.7], [0.0, 0.0, -0.5]]])
     gradient = T([[[0.0, 0.0, 2.0], [0.0, 0.0, 2.0]]])  # plane z = 0.1, slope 2

@@ -8,6 +8,7 @@ An object without a valid entry contributes 0 (and a zero gradient) and still co
 from .mesh import mesh_regularisation, nearest, surface_points, vertex_distance
 from .reduce import per_object_mean
 from .terms import (
+    Inside,
     colour_l1,
     depth_l1,
     eikonal,
@@ -20,6 +21,7 @@ from .terms import (
 from .weighted import Ramp, WeightedLosses
 
 __all__ = [
+    "Inside",
     "Ramp",
     "WeightedLosses",
     "colour_l1",

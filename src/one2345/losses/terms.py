@@ -5,10 +5,15 @@ Masks are bool, true where an entry counts; None means everywhere.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from .reduce import masked, per_object_mean
+
+
+Inside = Literal["distance", "bound"]
 
 
 def _l1(predicted: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -67,17 +72,24 @@ def sparsity(
 
 
 def sdf_l1(
-    sdf: Tensor, target: Tensor, mask: Tensor | None = None, *, truncation: float | None = None
+    sdf: Tensor,
+    target: Tensor,
+    mask: Tensor | None = None,
+    *,
+    truncation: float | None = None,
+    inside: Inside = "distance",
 ) -> Tensor:
     """Signed distance (b, p) against the true one, L1.
 
     truncation: true values beyond +-truncation only ask for at least that distance on the right side, so
     lower bounds of the true distance will do there, and capacity goes to the surface.
+    inside: what true values below 0 are. "distance"; or "bound": the surface is at least so far away. That holds of
+    meshes too whose parts overlap, and which so have faces inside, to which their labels are the distance.
     """
     if truncation is not None:
-        outside, inside = target >= truncation, target <= -truncation
-        sdf = torch.where(
-            outside, sdf.clamp_max(truncation), torch.where(inside, sdf.clamp_min(-truncation), sdf)
-        )
+        sdf = torch.where(target >= truncation, sdf.clamp_max(truncation), sdf)
+        sdf = torch.where(target <= -truncation, sdf.clamp_min(-truncation), sdf)
         target = target.clamp(-truncation, truncation)
+    if inside == "bound":
+        sdf = torch.where(target < 0, torch.maximum(sdf, target), sdf)
     return _l1(sdf, target, mask)

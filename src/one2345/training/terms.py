@@ -26,6 +26,7 @@ MeshPoints = Literal["projected", "flexicubes"]
 @dataclass(frozen=True, kw_only=True)
 class TermSettings:
     """render: sampling along rays. truncation: distance, in world units, beyond which SDF labels only give the side.
+    inside: whether labels inside a shape are distances to its surface or bounds of them, see `sdf_l1`.
     uniform_points: of the sparsity term. spread: standard deviation, in world units, of the points from which the mesh
     term steps to the surface. source_rays: rays per object of the view consistency term.
     mesh_points: what the mesh term compares with the truth. "projected": points stepped to the surface;
@@ -34,6 +35,7 @@ class TermSettings:
 
     render: RenderSettings = field(default_factory=RenderSettings)
     truncation: float = 0.1
+    inside: losses.Inside = "bound"
     uniform_points: int = 1024
     spread: float = 0.02
     source_rays: int = 128
@@ -117,7 +119,12 @@ class StepTerms:
     def _sdf(self) -> Tensor:
         points = self._labelled(self.batch.sdf_points, "sdf")
         predicted = self.field.sdf(points)
-        return losses.sdf_l1(predicted, self.batch.sdf_values, truncation=self.settings.truncation)
+        return losses.sdf_l1(
+            predicted,
+            self.batch.sdf_values,
+            truncation=self.settings.truncation,
+            inside=self.settings.inside,
+        )
 
     def _view_consistency(self) -> Tensor:
         """Source pixels, as given, against the field rendered through them."""
