@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .reduce import masked, per_object_mean
 
-
 Inside = Literal["distance", "bound"]
 
 
