@@ -37,7 +37,7 @@ def test_nothing_is_fetched_when_the_site_is_read(site):
 def test_readmes_and_recorded_results_are_pages(site):
     home = (site / "index.html").read_text(encoding="utf-8")
     assert 'href="repository/data/index.html' in home
-    for page in ("data", "slurm", "experiments/sdf_base_laptop", "conf/protocol"):
+    for page in ("data", "slurm", "experiments/sdf_base", "conf/protocol"):
         text = (site / "repository" / page / "index.html").read_text(encoding="utf-8")
         assert 'href="../' in text
     assert "one2345-strict.yaml" in (site / "repository/conf/protocol/index.html").read_text(encoding="utf-8")
