@@ -30,9 +30,6 @@ from .view_stage import ViewStage
 
 DEFAULT_VIEWS = "kxic/zero123-xl"
 RELEASE = "model.safetensors"
-INCONSISTENT = 0.1
-"""Share of generated views that may disagree with the hull (experiments/inconsistent_views)."""
-
 
 @dataclass(frozen=True)
 class Weights:
@@ -88,9 +85,9 @@ class ImageTo3D:
 
     weights: the reconstruction network. synthesizer: makes the views of `plan`. estimator: of the input camera's
     elevation. hull_tolerance: share of the views that may disagree with the silhouette hull that the network starts
-    from; None: the network's own for views that agree with each other, else INCONSISTENT. texture: makes the textured
-    mesh of the surface; None leaves the surface, with vertex colours. segment, fill: see
-    `views.preprocess.prepare_picture`. group: views that are asked for at once.
+    from; None: as the network has learned to weigh them. texture: makes the textured mesh of the surface; None leaves
+    the surface, with vertex colours. segment, fill: see `views.preprocess.prepare_picture`. group: views that are asked
+    for at once.
 
     The same picture and seed give the same mesh on the same device.
     """
@@ -186,18 +183,15 @@ class ImageTo3D:
             elevation, synthesizer=self.synthesizer, estimator=self.estimator, views=views_of, stages=stages
         )
         views = views_of.make(self.plan, placed.degrees)
-        tolerance = self.hull_tolerance
-        if tolerance is None and not self.synthesizer.consistent:
-            tolerance = INCONSISTENT
         sources = views[views.indices(*self.plan.sources)]
         seen = _shown(picture, placed, self.plan.radius)
-        made = self.field.mesh(sources, stages, hull_tolerance=tolerance, given=[seen])
+        made = self.field.mesh(sources, stages, hull_tolerance=self.hull_tolerance, given=[seen])
         notes = [*picture.warnings, *([placed.warning] if placed.warning else []), *made.warnings]
         return Reconstruction(
             mesh=made.mesh, surface=made.surface, views=views, stages=stages.records,
             sources=tuple(self.plan.sources), picture=picture, elevation=placed, texture=made.texture,
             facts={**self._facts(), "seed": seed, "plan": self.plan.name, "views": views_of.decides,
-                "consistent": self.synthesizer.consistent, "hull_tolerance": tolerance},
+                "consistent": self.synthesizer.consistent, "hull_tolerance": self.hull_tolerance},
             warnings=tuple(notes),
         )  # fmt: skip
 
