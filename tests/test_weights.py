@@ -11,7 +11,9 @@ def test_they_are_small_and_carry_their_record() -> None:
     assert PRETRAINED.stat().st_size <= 2 * 2**20
     _, record = load_reconstructor("pretrained")
     assert record["scale"].startswith("laptop")
-    assert record["training"]["plan"] == "published" and record["training"]["data"]["sizes"]["fewest_views"] == 4
+    assert (
+        record["training"]["plan"] == "published" and record["training"]["data"]["sizes"]["fewest_views"] == 4
+    )
 
 
 @torch.no_grad()

@@ -85,10 +85,12 @@ def _overrides(name: str, folder: str, views: int, out: Path, given: argparse.Na
 
 def _kept(document: dict[str, Any]) -> dict[str, Any]:
     """What of one results.json is worth keeping: everything but the rows of single objects."""
-    names = ("protocol", "thin", "best_of", "predictors", "paired", "not_computed")
+    names = ("protocol", "thin", "best_of", "predictors", "paired")
     kept = {key: document[key] for key in names if key in document}
     kept["timings"] = {"predictors": document["timings"]["predictors"]}
-    kept["provenance"] = {key: value for key, value in document["provenance"].items() if key in KEPT}
+    kept["not_computed"] = sorted(document["not_computed"])
+    facts = {key: value for key, value in document["provenance"].items() if key in KEPT}
+    kept["provenance"] = facts | {"checkpoint network": Path(facts["checkpoint network"]).name}
     return kept
 
 

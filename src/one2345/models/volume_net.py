@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +41,7 @@ class VolumeNet(nn.Module):
         if any(edge % 8 for edge in edges):
             raise ValueError(f"the volume's resolution must be a multiple of 8, not {tuple(edges)}")
         if isinstance(volume, Voxels):
-            convolution, *others = self.conv0
-            x0 = volume.convolved(convolution.weight)
-            for layer in others:
-                x0 = layer(x0)
+            x0 = self.conv0[1:](volume.convolved(cast(nn.Conv3d, self.conv0[0]).weight))
         else:
             x0 = self.conv0(volume.contiguous(memory_format=torch.channels_last_3d))
         x1 = self.down1(x0)

@@ -31,6 +31,7 @@ from .view_stage import ViewStage
 DEFAULT_VIEWS = "kxic/zero123-xl"
 RELEASE = "model.safetensors"
 
+
 @dataclass(frozen=True)
 class Weights:
     """The reconstruction network and where it came from. digest: SHA-256 of the file. pixels: see `FieldStage`."""
