@@ -62,13 +62,13 @@ def iou(a, b):
 
 
 def test_the_mesh_lies_as_the_object_lies_and_is_no_mirror_image(make_pipe, oracle, tmp_path):
-    found = make_pipe(weights=Weights.load())()
+    found = make_pipe(weights=Weights.load(), plan="published")()
     assert isinstance(found.mesh, ReconstructedMesh)
     file = found.mesh.export(tmp_path / "out.glb")
     truth = inside(oracle.object.mesh)
     back = load_mesh(file)
     score = iou(inside(back), truth)
-    assert score > 0.5
+    assert score > 0.6
     for axis in range(3):
         flip = np.eye(4)
         flip[axis, axis] = -1

@@ -97,11 +97,7 @@ class ReconstructionDataModule(L.LightningDataModule):
             if value < least:
                 raise InputError(f"data.{name}={value}: must be at least {least}")
         self.source, self.recipe = source, recipe if recipe is not None else Recipe()
-        if root is None:
-            self.root: Path | str = self._default_root()
-        else:
-            self.root = root if is_remote(root) else Path(root).expanduser()
-        self.also = [open_store(Path(folder).expanduser()) for folder in also]
+        self.root: Path | str = self._default_root() if root is None else _address(root)
         self.sizes = sizes if sizes is not None else SceneSizes()
         self.inputs = inputs
         self.eval_inputs = eval_inputs if eval_inputs is not None else inputs
@@ -116,9 +112,10 @@ class ReconstructionDataModule(L.LightningDataModule):
         self.seed, self.cache_mb = seed, cache_mb
         self.bad_budget, self.window = bad_budget, window
         self.shard_cache, self.shard_cache_gb = shard_cache, shard_cache_gb
+        self.also = [self._open(_address(folder)) for folder in also]
         self.num_workers, self.prepare_workers, self.progress = num_workers, prepare_workers, progress
         if source is None:
-            self._store = self._open()
+            self._store = self._open(self.root)
 
     def prepare_data(self) -> None:
         """Prepare what is missing (one process does this, before all others read)."""
@@ -150,11 +147,11 @@ class ReconstructionDataModule(L.LightningDataModule):
     def store(self) -> Store:
         """Where the objects are read from."""
         if self._store is None:
-            self._store = self._open()
+            self._store = self._open(self.root)
         return self._store
 
-    def _open(self) -> Store:
-        return open_store(self.root, cache=self.shard_cache, cache_gb=self.shard_cache_gb)
+    def _open(self, root: Path | str) -> Store:
+        return open_store(root, cache=self.shard_cache, cache_gb=self.shard_cache_gb)
 
     def ids(self, split: str) -> list[str]:
         """Sorted ids of 'train', 'val', 'test' or 'all'.
@@ -293,3 +290,8 @@ class ReconstructionDataModule(L.LightningDataModule):
         description = dataset_description(self.source, self.recipe)
         kind = description["source"].get("kind", SCHEMA_NAME)
         return Path("data") / f"{kind}-{recipe_hash(description)}"
+
+
+def _address(root: Path | str) -> Path | str:
+    """An address in object storage as it is, else the path."""
+    return root if is_remote(root) else Path(root).expanduser()

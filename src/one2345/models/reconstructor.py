@@ -151,7 +151,7 @@ class Reconstructor(ReconstructionNetwork):
         if (hulls := len(self.hull_tolerances)) > 1:
             self.vote = nn.Linear(volume_net.out_channels, hulls)
             nn.init.zeros_(self.vote.weight)
-            nn.init.constant_(self.vote.bias, 0.0)
+            nn.init.zeros_(self.vote.bias)
             nn.init.constant_(self.vote.bias[:1], FIRST_HULL)
         self.hull_range = hull_range
         self.feature_pixels = feature_pixels

@@ -15,9 +15,8 @@ from .row_conv import Voxels
 class VolumeNet(nn.Module):
     """Dense 3D U-Net with additive skips; four resolutions (spec of SparseNeuS's cost regularisation).
 
-    in_channels: of the cost volume. channels: width per resolution, fine to coarse; out_channels
-    is the first. The resolution of the
-    volume must be a multiple of 8.
+    in_channels: of the cost volume. channels: width per resolution, fine to coarse; out_channels is the first.
+    The resolution of the volume must be a multiple of 8.
     """
 
     def __init__(
