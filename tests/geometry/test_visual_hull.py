@@ -8,6 +8,8 @@ from one2345.geometry import (
     camera_rays,
     cone_distances,
     hold_in_frame,
+    hull_distances,
+    hull_distances_and_gradients,
     hull_evidence,
     hull_occupancy,
     hull_sdf,
@@ -105,3 +107,41 @@ def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: 
     expected = torch.stack([x[s].mean() if s.any() else x.new_zeros(()) for x, s in zip(sampled.T, seen.T)])
     torch.testing.assert_close(mask, expected, atol=1e-5, rtol=1e-5)
     assert 0 < mask.max() <= 0.75 + 1e-5
+
+
+def test_gradients_are_those_of_the_distances_in_frame_and_beyond() -> None:
+    generator = torch.Generator().manual_seed(2)
+    cameras = load_plan("uniform32").cameras(0.0, 64)
+    cameras = Cameras(K=cameras.K.double(), c2w=cameras.c2w.double(), size=cameras.size)
+    masks = _sphere_masks(cameras, 0.3)
+    masks[::5, :, 32:] = 0  # so that the votes differ
+    distances = mask_distance(masks).double()
+    points = torch.rand(4000, 3, generator=generator, dtype=torch.float64) * 3 - 1.5
+    tolerances = [0.0, 0.1, 0.2]
+    values, gradients = hull_distances_and_gradients(points, distances, cameras, tolerances=tolerances)
+    assert torch.equal(values, hull_distances(points, distances, cameras, tolerances=tolerances))
+    assert (values.diff(dim=1) <= 0).all() and (values[:, 0] > values[:, 2]).any()
+    step = 1e-7
+    for axis in range(3):
+        shift = torch.zeros(3, dtype=torch.float64)
+        shift[axis] = step
+        above, below = (
+            hull_distances(points + sign * shift, distances, cameras, tolerances=tolerances)
+            for sign in (1, -1)
+        )
+        smooth = (
+            (above + below) / 2 - values
+        ).abs() < 1e-10  # no pixel's border, no change of the deciding view
+        assert smooth.double().mean() > 0.99
+        off = (gradients[..., axis] - (above - below) / (2 * step))[smooth].abs()
+        assert off.max() < 1e-5
+
+
+def test_the_largest_few_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(12, 500, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with ties
+    for count in (1, 2, 7, 12):
+        expected = values.topk(count, dim=0).values
+        assert torch.equal(visual_hull._largest(values, count), expected)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            assert torch.equal(visual_hull._largest(values, count), expected)

@@ -58,6 +58,15 @@ def test_several_hulls_are_mixed_at_each_voxel_and_untrained_nearly_the_first() 
         torch.testing.assert_close(given, strict, atol=1e-5, rtol=1e-5)
 
 
+def test_the_hull_is_as_fine_as_the_silhouettes_whatever_the_volume() -> None:
+    batch = sphere_batch()
+    field = build(TINY).eval()(batch.images, batch.masks, batch.cameras)
+    points = torch.rand(1, 500, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    expected = hull_sdf(points[0], mask_distance(batch.masks[0]), batch.cameras[0])
+    for found in (field.prior(points), field.only(0).prior(points)):
+        torch.testing.assert_close(found[0], expected.clamp(-1, 1), atol=1e-6, rtol=1e-5)
+
+
 def test_tolerances_ascend() -> None:
     for given in ([0.1, 0.0], [], [0.0, 1.0], -0.1):
         with pytest.raises(InputError, match="hull_tolerance="):

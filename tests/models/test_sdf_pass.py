@@ -10,7 +10,21 @@ from one2345.models import FeatureVolume, SdfNet
 from one2345.models.activations import BETA, activate_, activate_with_slope_, bend_
 
 
-def _field(*, prior: bool, strict: bool = False) -> tuple[SdfNet, FeatureVolume]:
+class Planes:
+    """Three planes for each of two objects: distances that are exact and have constant gradients."""
+
+    def __init__(self) -> None:
+        self.normals, self.offsets = torch.randn(2, 3, 3), torch.randn(2, 1, 3)
+
+    def distances(self, points_world: Tensor) -> Tensor:
+        return points_world @ self.normals + self.offsets
+
+    def distances_and_gradients(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
+        slopes = self.normals.mT[:, None].expand(-1, points_world.shape[1], -1, -1)
+        return self.distances(points_world), slopes
+
+
+def _field(*, prior: bool, strict: bool = False, mixed: bool = False) -> tuple[SdfNet, FeatureVolume]:
     torch.manual_seed(0)
     net = SdfNet(
         latent_channels=5, hidden=32, octaves=3, prior=prior, activation="silu" if prior else "softplus",
@@ -19,8 +33,8 @@ def _field(*, prior: bool, strict: bool = False) -> tuple[SdfNet, FeatureVolume]
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.3)
     box = Box(half_edge=0.45, resolution=7, pose=orbit(40.0, 25.0, 0.1))
-    values = torch.randn(2, 7, 7, 7, 5).requires_grad_()
-    return net, FeatureVolume(values=values, box=box, strict=strict)
+    values = torch.randn(2, 7, 7, 7, 7 if mixed else 5).requires_grad_()
+    return net, FeatureVolume(values=values, box=box, strict=strict, prior=Planes() if mixed else None)
 
 
 def _plain(net: SdfNet, volume: FeatureVolume, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,13 +46,16 @@ def _plain(net: SdfNet, volume: FeatureVolume, points: Tensor) -> tuple[Tensor, 
             return (weights[..., None] * corners).sum(-2)
 
     points = points.clone().requires_grad_()
-    sdf = net(points, Smooth(values=volume.values, box=volume.box, strict=volume.strict))
+    smooth = Smooth(values=volume.values, box=volume.box, strict=volume.strict, prior=volume.prior)
+    sdf = net(points, smooth)
     return sdf, torch.autograd.grad(sdf.sum(), points, create_graph=True)[0]
 
 
-@pytest.mark.parametrize(("prior", "strict"), [(True, False), (False, True)])
-def test_many_pieces_of_two_objects_equal_plain_operations(prior: bool, strict: bool) -> None:
-    net, volume = _field(prior=prior, strict=strict)
+@pytest.mark.parametrize(
+    ("prior", "strict", "mixed"), [(True, False, False), (False, True, False), (True, False, True)]
+)
+def test_many_pieces_of_two_objects_equal_plain_operations(prior: bool, strict: bool, mixed: bool) -> None:
+    net, volume = _field(prior=prior, strict=strict, mixed=mixed)
     points = torch.rand(2, 9000, 3) * 1.4 - 0.7  # a piece holds 8192 points: the second one has both objects
     upstream, target = torch.randn(2, 9000), torch.randn(2, 9000, 3)
     leaves = [*net.parameters(), volume.values]

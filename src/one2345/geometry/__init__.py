@@ -29,7 +29,15 @@ from .plans import PlannedView, RingRule, ViewPlan, load_plan
 from .projection import hold_in_frame, in_frame, project, sample_views
 from .rays import Rays, camera_rays, pixel_centres, pixel_rays, z_per_t
 from .similarity import Similarity
-from .visual_hull import cone_distances, hull_evidence, hull_occupancy, hull_sdf, mask_distance
+from .visual_hull import (
+    cone_distances,
+    hull_distances,
+    hull_distances_and_gradients,
+    hull_evidence,
+    hull_occupancy,
+    hull_sdf,
+    mask_distance,
+)
 
 __all__ = [
     "FOCAL_256",
@@ -51,6 +59,8 @@ __all__ = [
     "cone_distances",
     "evaluation_box",
     "hold_in_frame",
+    "hull_distances",
+    "hull_distances_and_gradients",
     "hull_evidence",
     "hull_occupancy",
     "hull_sdf",

@@ -72,10 +72,33 @@ def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, toler
     exact hull. Outside, the field stays below the true distance (up to the pixel size and the perspective of
     one pixel distance), as every intersection of distances does.
     """
+    return hull_distances(points_world, distances, cameras, tolerances=[tolerance])[:, 0]
+
+
+def hull_distances(
+    points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerances: Sequence[float]
+) -> Tensor:
+    """`hull_sdf` of points (p, 3) at each of k tolerances: (p, k)."""
     pieces = points_world.split(max(1, PAIRS // len(cameras)))
-    return torch.cat(
-        [_vote(cone_distances(piece, distances, cameras), [tolerance])[:, 0] for piece in pieces]
-    )
+    return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerances) for piece in pieces])
+
+
+def hull_distances_and_gradients(
+    points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerances: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """`hull_distances` (p, k) and their gradients (p, k, 3) in the world, those of the view that decides.
+
+    A map is bilinear between pixel centres, so its slope jumps there. Where all views lie behind, the gradient is zero.
+    """
+    matrices, focal = _projections(cameras, points_world)
+    values, gradients = [], []
+    for piece in points_world.split(max(1, PAIRS // len(cameras))):
+        cones = cone_distances(piece, distances, cameras)
+        found = _vote(cones, tolerances)
+        deciding = torch.stack([(cones == value).to(torch.uint8).argmax(0) for value in found.unbind(1)], 1)
+        values.append(found)
+        gradients.append(_cone_gradients(piece, distances, matrices, focal, deciding))
+    return torch.cat(values), torch.cat(gradients)
 
 
 def hull_evidence(
@@ -105,7 +128,7 @@ def hull_evidence(
 def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
     """Cone distances (n, p) by the first channel, all channels (n, c, p) of maps (n, c, h, w), who sees what (n, p)."""
     height, width = maps.shape[-2:]
-    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points_world)
+    matrices, focal = _projections(cameras, points_world)
     image = torch.addmm(matrices[..., 3].reshape(-1, 1), matrices[..., :3].reshape(-1, 3), points_world.T)
     u, v, depth = image.view(len(cameras), 3, -1).unbind(1)
     safe = depth.masked_fill(depth.abs() < 1e-6, 1e-6)
@@ -113,18 +136,66 @@ def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> tuple[Tensor,
     beyond = (u - u.clamp(0.5, width - 0.5)).square() + (v - v.clamp(0.5, height - 0.5)).square()
     grid = torch.stack([u * (2 / width) - 1, v * (2 / height) - 1], -1)
     sampled = F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0]
-    focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])[:, None] / 2
-    world = (sampled[:, 0] + beyond.sqrt()) * depth / focal
+    world = (sampled[:, 0] + beyond.sqrt()) * depth / focal[:, None]
     seen = (depth > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
     return world.masked_fill(depth <= 0, -torch.inf), sampled, seen
+
+
+def _projections(cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices (n, 3, 4) from world to pixels times depth, and focal lengths (n) in pixels."""
+    focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1]) / 2
+    return (cameras.K @ cameras.w2c[:, :3]).to(like), focal.to(like)
+
+
+def _cone_gradients(
+    points: Tensor, distances: Tensor, matrices: Tensor, focal: Tensor, view: Tensor
+) -> Tensor:
+    """World gradients (p, k, 3) at points (p, 3) of the cone distances to views (p, k), by the chain rule."""
+    height, width = distances.shape[-2:]
+    to_u, to_v, to_depth = matrices[view].unbind(-2)
+    u, v, depth = ((row[..., :3] * points[:, None]).sum(-1) + row[..., 3] for row in (to_u, to_v, to_depth))
+    safe = depth.masked_fill(depth.abs() < 1e-6, 1e-6)
+    u, v = u / safe, v / safe
+    x, y = u.clamp(0.5, width - 0.5), v.clamp(0.5, height - 0.5)
+    left, top = ((x - 0.5).floor().clamp(0, width - 2), (y - 0.5).floor().clamp(0, height - 2))
+    a, b = x - 0.5 - left, y - 0.5 - top
+    first = (view * height + top.long()) * width + left.long()
+    flat = distances.reshape(-1)
+    nw, ne, sw, se = (flat[first + step] for step in (0, 1, width, width + 1))
+    beyond = torch.hypot(u - x, v - y)
+    away = beyond.clamp_min(1e-12)
+    along_u = torch.where(u == x, (ne - nw) * (1 - b) + (se - sw) * b, (u - x) / away)
+    along_v = torch.where(v == y, (sw - nw) * (1 - a) + (se - ne) * a, (v - y) / away)
+    value = (nw * (1 - a) + ne * a) * (1 - b) + (sw * (1 - a) + se * a) * b + beyond
+    # With u = (to_u x) / depth, the distance value * depth / focal has a slope without any depth in it.
+    slope = (
+        along_u[..., None] * (to_u[..., :3] - u[..., None] * to_depth[..., :3])
+        + along_v[..., None] * (to_v[..., :3] - v[..., None] * to_depth[..., :3])
+        + value[..., None] * to_depth[..., :3]
+    )
+    return (slope / focal[view][..., None]).masked_fill((depth <= 0)[..., None], 0)
 
 
 def _vote(cones: Tensor, tolerances: Sequence[float]) -> Tensor:
     """The largest (p, k) of cones (n, p), but for the shares that are ignored."""
     ignored = [min(int(tolerance * len(cones)), len(cones) - 1) for tolerance in tolerances]
-    if not any(ignored):
-        return cones.amax(0)[:, None].expand(-1, len(ignored))
-    return torch.topk(cones, max(ignored) + 1, dim=0).values[ignored].T
+    return _largest(cones, max(ignored) + 1)[ignored].T
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """The `count` largest (count, p) of values (n, p), in falling order."""
+    if count == 1:
+        return values.amax(0, keepdim=True)
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.topk(values, count, dim=0).values
+    # On a CPU, whole rows are put into order by insertion, some times as fast as each point's values on their own.
+    found: list[Tensor] = []
+    for row in values:
+        for place, largest in enumerate(found):
+            found[place], row = torch.maximum(largest, row), torch.minimum(largest, row)
+        if len(found) < count:
+            found.append(row)
+    return torch.stack(found)
 
 
 def hull_occupancy(points_world: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:

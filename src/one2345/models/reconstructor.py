@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from .blend_net import BlendNet
 from .cost_volume import Lifting, lift_rows, sampling_grid
 from .feature_maps import colour_maps
 from .feature_net import FeatureNet
+from .hull_prior import HullPrior
 from .map_sampling import Sampling
 from .row_conv import Voxels
 from .sdf_net import SdfNet
@@ -31,6 +33,7 @@ FIRST_HULL = 3.0
 class ReconstructedField:
     """Signed distance and colour of a batch of b objects anywhere in space; what rendering and meshing call.
 
+    volume: with the visual hulls as its prior.
     colour_maps: (b, v, 3 + f, h, w), RGB of the source views and the features that travel with it, one row of
     memory per pixel. colour_views: a point's colour is blended from at most so many views, None for all.
     """
@@ -56,7 +59,7 @@ class ReconstructedField:
 
     def prior(self, points: Tensor) -> Tensor:
         """Signed distance (b, p) that the network started from: the visual hull's, by the views' vote."""
-        return self.volume.lookup(points)[..., -1]
+        return self.volume.features(points)[..., -1]
 
     def colour(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Blended source colours (b, p, 3) at points (b, p, 3), and how many views see each point (b, p).
@@ -68,7 +71,8 @@ class ReconstructedField:
         seen = torch.stack([sight.visible.sum(0) for sight in sights])
         if self.colour_views is not None:
             sights = [sight.nearest(self.colour_views) for sight in sights]
-        rgb = blend(self.blend_net, self.volume.lookup(points.detach()), self.colour_maps, sights, Sampling())
+        shape = self.volume.features(points.detach())
+        rgb = blend(self.blend_net, shape, self.colour_maps, sights, Sampling())
         return rgb, seen
 
     @torch.no_grad()
@@ -91,10 +95,11 @@ class ReconstructedField:
 
     def only(self, index: int) -> ReconstructedField:
         """The field of one object of the batch, as a batch of one."""
+        prior = cast(HullPrior, self.volume.prior).only(index)
         return ReconstructedField(
             sdf_net=self.sdf_net,
             blend_net=self.blend_net,
-            volume=FeatureVolume(values=self.volume.values[index : index + 1], box=self.box),
+            volume=FeatureVolume(values=self.volume.values[index : index + 1], box=self.box, prior=prior),
             colour_maps=self.colour_maps[index : index + 1],
             cameras=self.cameras[index : index + 1],
             colour_views=self.colour_views,
@@ -107,11 +112,12 @@ class Reconstructor(ReconstructionNetwork):
     Images with their masks go through one 2D network; its middle level is lifted into a tight box as mean
     and variance over the views, beside the soft visual hull's signed distance, the mean mask and the
     share of views that see a voxel; a 3D U-Net turns that into shape features. The SDF starts at the
-    hull and learns a residual; colours are blended from the source views.
+    hull, which is looked up in the silhouettes at every point and so knows no voxels, and learns a residual; colours
+    are blended from the source views.
 
     Views that disagree carve away what is there, and how many do is known of no picture. So there may be several hulls,
-    each with another share of the views overruled: the 3D network is given all of them and, at each voxel, mixes the
-    one to start from.
+    each with another share of the views overruled: the 3D network is given all of them and, at each voxel, says by
+    which shares they are mixed.
 
     variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull; several, ascending, for as many
@@ -181,19 +187,24 @@ class Reconstructor(ReconstructionNetwork):
 
         with torch.autocast(images.device.type, enabled=False):
             points = self.box.nodes().to(images).reshape(-1, 3)
+            silhouettes = mask_distance(masks.flatten(0, 1)).unflatten(0, masks.shape[:2])
+            hulls = HullPrior(silhouettes, cameras, tolerances, limit=2 * self.box.half_edge)
             found = [
-                self._voxels(middle[index].to(images.dtype), masks[index], points, cameras[index], tolerances)
+                self._voxels(middle[index].to(images.dtype), masks[index], points, hulls.only(index))
                 for index in range(len(images))
             ]
-            cost = self._cost_volume([rows for rows, *_ in found], [at for _, at, _ in found])
+            cost = self._cost_volume([rows for rows, _ in found], [at for _, at in found])
         latent = self.volume_net(cost).permute(0, 2, 3, 4, 1)
-        hull = torch.stack([hulls for *_, hulls in found]).unflatten(1, (self.box.resolution,) * 3)
-        if self.vote is not None:
-            hull = (self.vote(latent).to(hull).softmax(-1) * hull).sum(-1, keepdim=True)
+        if self.vote is None:
+            shares = images.new_ones(*latent.shape[:-1], 1)
+        else:
+            shares = self.vote(latent).to(images).softmax(-1)
         return ReconstructedField(
             sdf_net=self.sdf_net,
             blend_net=self.blend_net,
-            volume=FeatureVolume(values=torch.cat([latent.to(hull), hull], -1), box=self.box),
+            volume=FeatureVolume(
+                values=torch.cat([latent.to(shares), shares], -1), box=self.box, prior=hulls
+            ),
             colour_maps=maps,
             cameras=cameras,
             colour_views=self.colour_views,
@@ -212,18 +223,18 @@ class Reconstructor(ReconstructionNetwork):
         return fine, middle.unflatten(0, images.shape[:2])
 
     def _voxels(
-        self, features: Tensor, masks: Tensor, points: Tensor, cameras: Cameras, tolerances: Sequence[float]
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """One object's cost volume, and the k hulls' signed distances at all its nodes (p, k).
+        self, features: Tensor, masks: Tensor, points: Tensor, prior: HullPrior
+    ) -> tuple[Tensor, Tensor | None]:
+        """One object's cost volume at nodes (p, 3).
 
         The volume is given by the voxels near the hull, their values (a, c) and flat indices (a); others are `_rest`.
         A compiled graph has fixed shapes, so that there all voxels are given, without indices.
         """
+        cameras = prior.cameras[0]
         with torch.no_grad():
             hulls, mask, count = hull_evidence(
-                points, mask_distance(masks), masks, cameras, tolerances=tolerances
+                points, prior.silhouettes[0], masks, cameras, tolerances=prior.tolerances
             )
-            hulls = hulls.clamp(-2 * self.box.half_edge, 2 * self.box.half_edge)
             clipped = (hulls / self.hull_range).clamp(-1, 1)
             evidence = torch.cat([torch.stack([mask, count / len(cameras)], 1), clipped], 1)
             near = hulls[:, -1] < self.hull_range
@@ -233,7 +244,7 @@ class Reconstructor(ReconstructionNetwork):
         rows = torch.cat([mean, variance, evidence if at is None else evidence[at]], 1)
         if at is None:
             rows = torch.where(near[:, None], rows, self._rest(rows))
-        return rows, at, hulls
+        return rows, at
 
     def _cost_volume(self, rows: Sequence[Tensor], at: Sequence[Tensor | None]) -> Tensor | Voxels:
         """What `_voxels` has found of b objects, as the 3D network takes it."""

@@ -17,7 +17,7 @@ from .volume_lookup import FeatureVolume
 class SdfNet(nn.Module):
     """sdf(x) = MLP(encoding(x), latent(x)) [+ prior(x)].
 
-    latent_channels: of the feature volume; with `prior` its last channel is a signed distance to start
+    latent_channels: of `FeatureVolume.features`; with `prior` its last channel is a signed distance to start
     from (the soft visual hull): it feeds the MLP like the others, and is added to the output, whose
     last layer starts at zero, so that the untrained field is the prior itself.
     Without `prior` (activation=softplus only) the initialisation is geometric: a sphere of `radius` box half
@@ -108,7 +108,7 @@ class SdfNet(nn.Module):
 
     def _hidden(self, points_world: Tensor, volume: FeatureVolume) -> tuple[Tensor, Tensor, Tensor]:
         """Latent, last hidden values, and the last layer's weight, by plain operations."""
-        latent = volume.lookup(points_world)
+        latent = volume.features(points_world)
         h = self._activate(self.layer0(self._head(volume).encode(volume.box.to_unit(points_world))))
         h = self._activate(_join(self.layer1.weight, self.layer1.bias, h, latent))
         return latent, h, self.layer2.weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -91,17 +91,31 @@ class Cells:
         return (corners if self.holds is None else corners * self.holds).T.contiguous()
 
 
+class Prior(Protocol):
+    """k signed distances of each of b objects that are known anywhere, without learning."""
+
+    def distances(self, points_world: Tensor) -> Tensor:
+        """(b, p, k) world units at points (b, p, 3), without gradients."""
+        ...
+
+    def distances_and_gradients(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
+        """`distances` and their world gradients (b, p, k, 3)."""
+        ...
+
+
 @dataclass(frozen=True)
 class FeatureVolume:
     """values: (b, n, n, n, c) at the nodes of `box`, the same box for every element of the batch.
 
     Outside the outermost nodes the border value holds and the derivative across the border is zero. strict: only
     up to one voxel beyond the last nodes, and not at the first ones or before: there the value is zero.
+    prior: distances to start from; then the last k channels are the shares by which its k distances are mixed.
     """
 
     values: Tensor
     box: Box
     strict: bool = False
+    prior: Prior | None = None
 
     @property
     def table(self) -> Tensor:
@@ -125,6 +139,20 @@ class FeatureVolume:
             cells = cells_at(self.box, self.strict, self.box.to_index(flat), 0, per_object)
             found = _WeightedRows.apply(table, cells.rows, cells.weights())
         return found.unflatten(0, points_world.shape[:2])
+
+    def features(self, points_world: Tensor) -> Tensor:
+        """What networks are given at points (b, p, 3): `lookup`, or with a prior the channels (b, p, c - k) that are no
+        shares, and last the mixed distance."""
+        found = self.lookup(points_world)
+        if self.prior is None:
+            return found
+        if points_world.requires_grad:
+            there = points_world.detach()
+            distances, slopes = self.prior.distances_and_gradients(there)
+            distances = distances + (slopes * (points_world - there)[..., None, :]).sum(-1)
+        else:
+            distances = self.prior.distances(points_world)
+        return mixed(found, distances)
 
     def lookup_corners(self, points_world: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Corner values (b, p, 8, c), their weights (b, p, 8) and the weights' world gradient (b, p, 8, 3).
@@ -165,6 +193,12 @@ def cells_at(box: Box, strict: bool, position: Tensor, first: int, per_object: i
         slopes=inside.T.to(position.dtype),
         holds=holds,
     )
+
+
+def mixed(rows: Tensor, distances: Tensor) -> Tensor:
+    """Rows (..., c), with the last k channels replaced by one: the distances (..., k), weighted by them."""
+    k = distances.shape[-1]
+    return torch.cat([rows[..., :-k], (rows[..., -k:] * distances).sum(-1, keepdim=True)], -1)
 
 
 def weighted_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
