@@ -27,6 +27,8 @@ from .weight_files import FORMAT, check_names, read_plain, write_release
 PRETRAINED = PACKAGE / "weights" / "sdf_base.safetensors"
 RELEASE = "model.safetensors"
 KEY = "one2345"
+AVERAGE = "average"
+"""Of a training checkpoint: the average of the weights, where one was kept. Readers get it in their place."""
 PREFIX = "model."
 # All that the configuration of a network is made of, and so all that one which comes with a file may name.
 PARTS = ("one2345.models", "one2345.rendering.Variance")
@@ -154,7 +156,17 @@ def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     weights = content.get("state_dict")
     if not isinstance(weights, dict) or not all(isinstance(t, Tensor) for t in weights.values()):
         raise CheckpointError(f"{file}: holds no weights (key `state_dict`)")
-    return {n.removeprefix(PREFIX): t for n, t in weights.items() if n.startswith(PREFIX)}, record
+    state = {n.removeprefix(PREFIX): t for n, t in weights.items() if n.startswith(PREFIX)}
+    kept = content.get(AVERAGE)
+    if kept is not None:
+        averages = kept.get("average") if isinstance(kept, dict) else None
+        fits = isinstance(averages, dict) and averages.keys() <= state.keys()
+        if not fits or not all(isinstance(t, Tensor) for t in averages.values()):
+            raise CheckpointError(
+                f"{file}: its average of the weights (key `{AVERAGE}`) is of another network"
+            )
+        state |= averages
+    return state, record
 
 
 def _check_format(found: object, file: Path) -> None:

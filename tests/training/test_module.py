@@ -38,15 +38,16 @@ from one2345.training import (
 )
 
 
-def _module() -> ReconstructionModule:
+def _module(decay: float | None = None) -> ReconstructionModule:
     loss = WeightedLosses(
         colour=1.0, mask=0.5, depth=0.5, eikonal=0.1, sparsity=0.1, sdf=5.0, texture_consistency=1.0,
         view_consistency=1.0, mesh_regularisation=1.0,
     )  # fmt: skip
     settings = TermSettings(render=RenderSettings(coarse=8, fine=8), uniform_points=64, source_rays=32)
     return ReconstructionModule(
-        model=tiny_model(), loss=loss, optim=AdamCosine(lr=1e-3, warmup=2), terms=settings, model_config=TINY
-    )
+        model=tiny_model(), loss=loss, optim=AdamCosine(lr=1e-3, warmup=2), terms=settings, decay=decay,
+        model_config=TINY,
+    )  # fmt: skip
 
 
 class _Loss(torch.nn.Module):
@@ -222,6 +223,53 @@ def test_checkpoint_and_release_give_the_same_network(trained: Path, tmp_path: P
     assert torch.equal(a, b) and record["model"] == TINY and not model.training
 
 
+def _average_run(
+    folder: Path, decay: float | None, resume: Path | None = None
+) -> tuple[pl.Trainer, ReconstructionModule]:
+    """Four steps, a validation and a checkpoint at every second."""
+    trainer = pl.Trainer(
+        max_steps=4, accelerator="cpu", logger=False, enable_progress_bar=False, val_check_interval=2,
+        enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
+        callbacks=[RunCheckpoints(folder=str(folder), every_steps=2)],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    module = _module(decay)
+    loader = DataLoader([sphere_batch()] * 4, batch_size=None)
+    trainer.fit(module, loader, loader, ckpt_path=resume)
+    return trainer, module
+
+
+def test_an_average_is_validated_and_read_and_goes_on_after_a_stop(tmp_path: Path) -> None:
+    trainer, whole = _average_run(tmp_path / "whole", 0.5)
+    assert whole.average is not None and whole.average.steps == 4
+    read, _ = load_reconstructor(tmp_path / "whole")
+    weights = {name: p.detach().clone() for name, p in whole.model.named_parameters()}
+    with whole.averaged():
+        averages = {name: p.detach().clone() for name, p in whole.model.named_parameters()}
+        with torch.no_grad():
+            score = whole._validate(sphere_batch())["objects"]["sphere-0"]["psnr"]
+    assert any((averages[name] - weights[name]).abs().max() > 1e-5 for name in weights)
+    for name, parameter in read.named_parameters():
+        assert torch.equal(parameter, averages[name]), name
+    assert float(trainer.callback_metrics["val/psnr"]) == pytest.approx(score, abs=1e-4)
+
+    _, second = _average_run(tmp_path / "again", 0.5, tmp_path / "whole" / step_name(2))
+    for name, parameter in second.model.named_parameters():
+        assert torch.equal(parameter, weights[name]), name
+    with second.averaged():
+        for name, parameter in second.model.named_parameters():
+            assert torch.equal(parameter, averages[name]), name
+
+
+def test_an_average_begins_at_the_weights_that_a_run_without_one_left() -> None:
+    module = _module(decay=0.5)
+    module.model.load_state_dict({name: t + 1 for name, t in module.model.state_dict().items()})
+    loaded = {name: p.detach().clone() for name, p in module.model.named_parameters()}
+    module.on_train_start()
+    with module.averaged():
+        assert all(torch.equal(p, loaded[name]) for name, p in module.model.named_parameters())
+
+
 def test_bad_checkpoints_are_named(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_reconstructor(tmp_path / "none.ckpt")
@@ -237,6 +285,11 @@ def test_bad_checkpoints_are_named(trained: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": content["state_dict"]}, foreign)
     with pytest.raises(CheckpointError, match="not weights of this project"):
         load_reconstructor(foreign)
+    content["average"] = {"steps": 3, "average": {"other": torch.zeros(1)}}
+    torch.save(content, foreign)
+    with pytest.raises(CheckpointError, match="is of another network"):
+        load_reconstructor(foreign)
+    del content["average"]
     content["one2345"]["model"]["sdf_net"]["hidden"] = 48
     torch.save(content, foreign)
     with pytest.raises(CheckpointError, match=r"another model: .*sdf_net"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from ..checkpoints import KEY, training_record
+from ..checkpoints import AVERAGE, KEY, training_record
 from ..data.batch import SceneBatch
 from ..evaluation.metrics import ObjectMean
 from ..geometry import evaluation_box
@@ -22,11 +23,14 @@ from .object_table import OBJECTS
 from .optim import AdamCosine, schedule_of
 from .run_checkpoints import check_state
 from .terms import StepTerms, TermSettings
+from .weight_average import WeightAverage
 
 
 class ReconstructionModule(pl.LightningModule):
     """Trains `model` by `loss`.
 
+    decay: of the average of the weights, which is what validation, previews and readers of a checkpoint get; None: the
+    weights themselves.
     anneal_steps: over which NeuS's slope rule goes from forgiving to strict (0: strict from the start).
     model_config: plain configuration of the model, stored in every checkpoint so that it can be built again.
     compile: the network and the rendering of a step of training, see `compiled`; checkpoints are the same either way.
@@ -39,6 +43,7 @@ class ReconstructionModule(pl.LightningModule):
         loss: WeightedLosses,
         optim: AdamCosine,
         terms: TermSettings | None = None,
+        decay: float | None = None,
         anneal_steps: int = 0,
         model_config: Mapping[str, Any] | None = None,
         compile: bool | str = False,
@@ -51,11 +56,16 @@ class ReconstructionModule(pl.LightningModule):
         self.loss = loss
         self.optim = optim
         self.terms = terms or TermSettings()
+        self.average = None if decay is None else WeightAverage(model.named_parameters(), decay=decay)
         self.anneal_steps = anneal_steps
         self.scores = ObjectMean(("psnr",))
         self.shape_scores = ObjectMean(("iou", "prior_iou"))  # where the data have labels
         self.model_config = model_config
         self._pixels: int | None = None  # edge of the pictures, once seen
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The averages in the place of the model's weights, until left; where there are none nothing changes."""
+        return nullcontext() if self.average is None else self.average.in_use()
 
     def field(self, batch: SceneBatch) -> ReconstructionField:
         """The field that the network makes of the batch's source views."""
@@ -90,8 +100,17 @@ class ReconstructionModule(pl.LightningModule):
         self.log("train/inv_s", self.model.variance().detach())
         return total
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update()
+
     def validation_step(self, batch: SceneBatch, batch_idx: int) -> dict[str, Any]:
         """Scores of the objects, by id, under `objects`."""
+        with self.averaged():
+            return self._validate(batch)
+
+    def _validate(self, batch: SceneBatch) -> dict[str, Any]:
         field = self.field(batch)
         found: dict[str, dict[str, float]] = {id: {} for id in batch.ids}
         with torch.autocast(batch.images.device.type, enabled=False):
@@ -144,8 +163,16 @@ class ReconstructionModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_state(checkpoint, self)
+        if self.average is not None and AVERAGE in checkpoint:
+            self.average.load_state_dict(checkpoint[AVERAGE])
+
+    def on_train_start(self) -> None:
+        if self.average is not None and self.average.steps == 0:
+            self.average.restart()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.average is not None:
+            checkpoint[AVERAGE] = self.average.state_dict()
         if self.model_config is not None:
             checkpoint[KEY] = training_record(self.model_config, pixels=self._pixels)
 

@@ -70,9 +70,10 @@ class PreviewPanels(Callback):
         if batch_idx or not trainer.is_global_zero or trainer.sanity_checking:
             return
         module = cast(ReconstructionModule, pl_module)  # Lightning knows only its base class
-        field = module.field(batch).only(0)
-        mesh = self.mesh(field, batch.images.device)
-        panel = self.panel(field, batch, float(module.model.variance()), mesh)
+        with module.averaged():
+            field = module.field(batch).only(0)
+            mesh = self.mesh(field, batch.images.device)
+            panel = self.panel(field, batch, float(module.model.variance()), mesh)
         media = Media(self.folder, trainer.loggers)
         media.picture("previews", batch.ids[0], panel, trainer.global_step)
         if mesh is not None:

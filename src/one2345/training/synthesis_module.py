@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import KEY, training_record
+from ..checkpoints import AVERAGE, KEY, training_record
 from ..data.pairs import PairBatch
 from ..errors import InputError
 from ..evaluation.metrics import ObjectMean
@@ -215,13 +215,13 @@ class ViewSynthesisModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule_of(schedule)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["average"] = self.average.state_dict()
+        checkpoint[AVERAGE] = self.average.state_dict()
         if self.model_config is not None:
             checkpoint[KEY] = training_record(self.model_config)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_state(checkpoint, self)
-        self.average.load_state_dict(checkpoint["average"])
+        self.average.load_state_dict(checkpoint[AVERAGE])
 
     def save(self, folder: Path, *, record: Mapping[str, Any]) -> None:
         """The averaged weights in the layout that `load_zero123` and `views=zero123_mini` read."""

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights: what diffusion models are sampled with."""
+"""Exponential moving average of weights: what diffusion models are sampled with, and noisy training is smoothed by."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ class WeightAverage:
         if not 0 <= decay < 1:
             raise ValueError(f"decay={decay}: must lie in [0, 1)")
         self.decay = decay
-        self.steps = 0
         self._weights = dict(named)
-        self._average = {name: p.detach().float().clone() for name, p in self._weights.items()}
+        self.restart()
 
     def factor(self) -> float:
         """d of the step that comes next."""
         return min(self.decay, (1 + self.steps) / (10 + self.steps))
+
+    def restart(self) -> None:
+        """Begin anew from the weights as they are."""
+        self.steps = 0
+        self._average = {name: p.detach().float().clone() for name, p in self._weights.items()}
 
     @torch.no_grad()
     def update(self) -> None:
