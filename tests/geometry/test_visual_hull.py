@@ -95,8 +95,13 @@ def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: 
     points = (torch.rand(300, 3, generator=torch.Generator().manual_seed(2)) - 0.5) * 3
     points[:40] += 20
     distances = mask_distance(masks)
-    monkeypatch.setattr(visual_hull, "PAIRS", 8 * 32)
+    monkeypatch.setattr(visual_hull, "POINTS", 32)
     sdf, mask, count = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
+    with monkeypatch.context() as patch:  # all views together, as on other devices
+        patch.setattr(visual_hull, "_in_order", lambda values: False)
+        together = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
+    for one, other in zip((sdf, mask, count), together, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     cones = cone_distances(points, distances, cameras)
     assert torch.equal(sdf.T, cones.topk(2, dim=0).values)  # of eight views, none and one overruled
     assert torch.equal(sdf[:, 1], hull_sdf(points, distances, cameras, tolerance=0.13))
@@ -143,5 +148,5 @@ def test_the_largest_few_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
         expected = values.topk(count, dim=0).values
         assert torch.equal(visual_hull._largest(values, count), expected)
         with monkeypatch.context() as patch:
-            patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            patch.setattr(visual_hull, "_in_order", lambda values: False)
             assert torch.equal(visual_hull._largest(values, count), expected)

@@ -4,11 +4,13 @@ The distance of a point to the cone of one silhouette is the signed pixel distan
 outline at the point's projection, times depth / focal. The hull is the intersection of all cones
 (Laurentini 1994), so its field is the largest of these; with `tolerance` > 0 the largest few are
 ignored, a vote that keeps views which disagree with the others from carving the object away.
+No gradients flow through these functions; `hull_distances_and_gradients` gives them in closed form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +21,8 @@ from torch.nn import functional as F
 from .cameras import Cameras
 from .projection import in_frame, project, sample_views
 
-PAIRS = 2**19
-"""Points times views that are looked at together; with many more, intermediate results leave the cache."""
+POINTS = 2**16
+"""Points that are looked at together, on a CPU by one view at a time: what a view makes of them stays in its cache."""
 
 
 def mask_distance(masks: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ def cone_distances(points_world: Tensor, distances: Tensor, cameras: Cameras) ->
     distances: (n, h, w) from `mask_distance`, at the cameras' image size. Beyond the frame the border
     value plus the way to the frame counts; behind a camera nothing is known and the value is -inf.
     """
-    return _look(points_world, distances[:, None], cameras)[0]
+    return torch.cat([look.cones for look in _looks(points_world, distances[:, None], cameras)])
 
 
 def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerance: float = 0.0) -> Tensor:
@@ -79,7 +81,7 @@ def hull_distances(
     points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerances: Sequence[float]
 ) -> Tensor:
     """`hull_sdf` of points (p, 3) at each of k tolerances: (p, k)."""
-    pieces = points_world.split(max(1, PAIRS // len(cameras)))
+    pieces = points_world.split(POINTS)
     return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerances) for piece in pieces])
 
 
@@ -92,7 +94,7 @@ def hull_distances_and_gradients(
     """
     matrices, focal = _projections(cameras, points_world)
     values, gradients = [], []
-    for piece in points_world.split(max(1, PAIRS // len(cameras))):
+    for piece in points_world.split(POINTS):
         cones = cone_distances(piece, distances, cameras)
         found = _vote(cones, tolerances)
         deciding = torch.stack([(cones == value).to(torch.uint8).argmax(0) for value in found.unbind(1)], 1)
@@ -116,29 +118,77 @@ def hull_evidence(
     """
     maps = torch.stack([distances, masks], 1)
     found = []
-    for piece in points_world.split(max(1, PAIRS // len(cameras))):
-        cones, sampled, seen = _look(piece, maps, cameras)
-        count = seen.sum(0)
-        mask = (sampled[:, 1] * seen).sum(0) / count.clamp_min(1)
-        found.append((_vote(cones, tolerances), mask, count))
+    for piece in points_world.split(POINTS):
+        cones, total, count = (
+            [],
+            piece.new_zeros(len(piece)),
+            torch.zeros_like(piece[:, 0], dtype=torch.int64),
+        )
+        for look in _looks(piece, maps, cameras):
+            seen = (look.depth > 0) & (look.across.abs() <= 1) & (look.down.abs() <= 1)
+            cones.append(look.cones)
+            total += (look.sampled[:, 1] * seen).sum(0)
+            count += seen.sum(0)
+        found.append((_vote(torch.cat(cones), tolerances), total / count.clamp_min(1), count))
     sdf, mask, count = (torch.cat(parts) for parts in zip(*found, strict=True))
     return sdf, mask, count
 
 
-def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    """Cone distances (n, p) by the first channel, all channels (n, c, p) of maps (n, c, h, w), who sees what (n, p)."""
+class _Look(NamedTuple):
+    """Points as n views have them: `cones` (n, p), see `cone_distances`; all channels of the maps there, `sampled`
+    (n, c, p); `across` and `down` (n, p), -1 to 1 from border to border; `depth` (n, p)."""
+
+    cones: Tensor
+    sampled: Tensor
+    across: Tensor
+    down: Tensor
+    depth: Tensor
+
+
+def _looks(points_world: Tensor, maps: Tensor, cameras: Cameras) -> Iterator[_Look]:
+    """Points (p, 3) as the views have them; the first channel of maps (n, c, h, w) is the distance. On a CPU view by
+    view: intermediate results of all together would not stay in the cache."""
     height, width = maps.shape[-2:]
     matrices, focal = _projections(cameras, points_world)
-    image = torch.addmm(matrices[..., 3].reshape(-1, 1), matrices[..., :3].reshape(-1, 3), points_world.T)
-    u, v, depth = image.view(len(cameras), 3, -1).unbind(1)
-    safe = depth.masked_fill(depth.abs() < 1e-6, 1e-6)
-    u, v = u / safe, v / safe
-    beyond = (u - u.clamp(0.5, width - 0.5)).square() + (v - v.clamp(0.5, height - 0.5)).square()
-    grid = torch.stack([u * (2 / width) - 1, v * (2 / height) - 1], -1)
-    sampled = F.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)[:, :, 0]
-    world = (sampled[:, 0] + beyond.sqrt()) * depth / focal[:, None]
-    seen = (depth > 0) & (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
-    return world.masked_fill(depth <= 0, -torch.inf), sampled, seen
+    scale = matrices.new_tensor([[2 / width], [2 / height]])
+    # From world to depth times what goes from -1 to 1 across and down the picture, and to depth.
+    rows = torch.cat([matrices[:, :2] * scale - matrices[:, 2:], matrices[:, 2:]], 1)
+    at_once = 1 if _in_order(points_world) else len(cameras)
+    for start in range(0, len(cameras), at_once):
+        views = slice(start, start + at_once)
+        yield _look(points_world, maps[views], rows[views], focal[views])
+
+
+@torch.no_grad()
+def _look(points: Tensor, maps: Tensor, rows: Tensor, focal: Tensor) -> _Look:
+    height, width = maps.shape[-2:]
+    image = torch.addmm(rows[..., 3].reshape(-1, 1), rows[..., :3].reshape(-1, 3), points.T)
+    across, down, depth = image.view(len(maps), 3, -1).unbind(1)
+    per_depth = depth.masked_fill(depth.abs() < 1e-6, 1e-6).reciprocal_()
+    grid = points.new_empty(len(maps), 1, len(points), 2)
+    for axis, place in enumerate((across, down)):
+        grid[:, 0, :, axis] = place.mul_(per_depth)
+    sampled = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)[:, :, 0]
+    pixels = sampled[:, 0]
+    outermost = 1 - 1 / width, 1 - 1 / height
+    if not _in_order(points) or _beyond(across, outermost[0]) or _beyond(down, outermost[1]):
+        aside = across.abs().sub_(outermost[0]).clamp_min_(0).mul_(width / 2)
+        above = down.abs().sub_(outermost[1]).clamp_min_(0).mul_(height / 2)
+        pixels = aside.square_().add_(above.square_()).sqrt_().add_(pixels)
+    cones = (pixels * depth).mul_(1 / focal[:, None])
+    if not _in_order(points) or float(depth.amin()) <= 0:
+        cones.masked_fill_(depth <= 0, -torch.inf)
+    return _Look(cones, sampled, across, down, depth)
+
+
+def _beyond(values: Tensor, most: float) -> bool:
+    low, high = torch.aminmax(values)
+    return float(low) < -most or float(high) > most
+
+
+def _in_order(values: Tensor) -> bool:
+    """Whether operations are carried out one by one as they are called, so that a look at a result costs nothing."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _projections(cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +236,7 @@ def _largest(values: Tensor, count: int) -> Tensor:
     """The `count` largest (count, p) of values (n, p), in falling order."""
     if count == 1:
         return values.amax(0, keepdim=True)
-    if values.device.type != "cpu" or torch.compiler.is_compiling():
+    if not _in_order(values):
         return torch.topk(values, count, dim=0).values
     # On a CPU, whole rows are put into order by insertion, some times as fast as each point's values on their own.
     found: list[Tensor] = []

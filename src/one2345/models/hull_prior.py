@@ -23,7 +23,6 @@ class HullPrior:
     tolerances: Sequence[float]
     limit: float
 
-    @torch.no_grad()
     def distances(self, points_world: Tensor) -> Tensor:
         """Signed distances (b, p, k), world units, at points (b, p, 3)."""
         found = [
@@ -32,7 +31,6 @@ class HullPrior:
         ]
         return torch.stack(found).clamp(-self.limit, self.limit)
 
-    @torch.no_grad()
     def distances_and_gradients(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
         """`distances` and their world gradients (b, p, k, 3)."""
         found = [
