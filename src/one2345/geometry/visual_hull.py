@@ -152,31 +152,33 @@ def _looks(points_world: Tensor, maps: Tensor, cameras: Cameras) -> Iterator[_Lo
     matrices, focal = _projections(cameras, points_world)
     scale = matrices.new_tensor([[2 / width], [2 / height]])
     # From world to depth times what goes from -1 to 1 across and down the picture, and to depth.
-    rows = torch.cat([matrices[:, :2] * scale - matrices[:, 2:], matrices[:, 2:]], 1)
+    rows = torch.cat([matrices[:, :2] * scale - matrices[:, 2:], matrices[:, 2:]], 1).flatten(0, 1)
+    with torch.no_grad():
+        places = torch.addmm(rows[:, 3:], rows[:, :3], points_world.T).unflatten(0, (-1, 3))
     at_once = 1 if _in_order(points_world) else len(cameras)
     for start in range(0, len(cameras), at_once):
         views = slice(start, start + at_once)
-        yield _look(points_world, maps[views], rows[views], focal[views])
+        yield _look(places[views], maps[views], focal[views])
 
 
 @torch.no_grad()
-def _look(points: Tensor, maps: Tensor, rows: Tensor, focal: Tensor) -> _Look:
+def _look(places: Tensor, maps: Tensor, focal: Tensor) -> _Look:
+    """places (n, 3, p): across and down times depth, and depth; written over."""
     height, width = maps.shape[-2:]
-    image = torch.addmm(rows[..., 3].reshape(-1, 1), rows[..., :3].reshape(-1, 3), points.T)
-    across, down, depth = image.view(len(maps), 3, -1).unbind(1)
+    across, down, depth = places.unbind(1)
     per_depth = depth.masked_fill(depth.abs() < 1e-6, 1e-6).reciprocal_()
-    grid = points.new_empty(len(maps), 1, len(points), 2)
+    grid = places.new_empty(len(maps), 1, places.shape[-1], 2)
     for axis, place in enumerate((across, down)):
         grid[:, 0, :, axis] = place.mul_(per_depth)
     sampled = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)[:, :, 0]
     pixels = sampled[:, 0]
     outermost = 1 - 1 / width, 1 - 1 / height
-    if not _in_order(points) or _beyond(across, outermost[0]) or _beyond(down, outermost[1]):
+    if not _in_order(places) or _beyond(across, outermost[0]) or _beyond(down, outermost[1]):
         aside = across.abs().sub_(outermost[0]).clamp_min_(0).mul_(width / 2)
         above = down.abs().sub_(outermost[1]).clamp_min_(0).mul_(height / 2)
         pixels = aside.square_().add_(above.square_()).sqrt_().add_(pixels)
     cones = (pixels * depth).mul_(1 / focal[:, None])
-    if not _in_order(points) or float(depth.amin()) <= 0:
+    if not _in_order(places) or float(depth.amin()) <= 0:
         cones.masked_fill_(depth <= 0, -torch.inf)
     return _Look(cones, sampled, across, down, depth)
 
