@@ -228,9 +228,11 @@ def test_the_gradient_reaches_the_network_and_brings_the_surface_nearer():
 @pytest.mark.parametrize("empty", [(0, 1), (1,)], ids=["all", "one"])
 def test_an_object_without_a_surface_counts_as_nothing_but_stays_in_the_graph(empty):
     terms, model = _terms(mesh_points="flexicubes", mesh_resolution=12)
-    values = terms.field.volume.values.clone()
-    values[list(empty), ..., -1] = 5.0  # the hull's distance: nothing is inside
-    terms.field = replace(terms.field, volume=replace(terms.field.volume, values=values))
+    volume = terms.field.volume
+    silhouettes = volume.prior.silhouettes.clone()
+    silhouettes[list(empty)] = 1e3  # pixels from the outline: nothing is inside
+    prior = replace(volume.prior, silhouettes=silhouettes)
+    terms.field = replace(terms.field, volume=replace(volume, prior=prior))
     value = terms.functions()["mesh_regularisation"]()
     value.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.sdf_net.parameters())
