@@ -158,15 +158,14 @@ def _read_training(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{file}: holds no weights (key `state_dict`)")
     state = {n.removeprefix(PREFIX): t for n, t in weights.items() if n.startswith(PREFIX)}
     kept = content.get(AVERAGE)
-    if kept is not None:
-        averages = kept.get("average") if isinstance(kept, dict) else None
-        fits = isinstance(averages, dict) and averages.keys() <= state.keys()
-        if not fits or not all(isinstance(t, Tensor) for t in averages.values()):
-            raise CheckpointError(
-                f"{file}: its average of the weights (key `{AVERAGE}`) is of another network"
-            )
-        state |= averages
-    return state, record
+    if kept is None:
+        return state, record
+    averages = kept.get("average") if isinstance(kept, dict) else None
+    if not isinstance(averages, dict) or not averages.keys() <= state.keys():
+        raise CheckpointError(f"{file}: its average of the weights (key `{AVERAGE}`) is of another network")
+    if not all(isinstance(t, Tensor) for t in averages.values()):
+        raise CheckpointError(f"{file}: its average of the weights (key `{AVERAGE}`) holds no tensors")
+    return state | averages, record
 
 
 def _check_format(found: object, file: Path) -> None:
