@@ -134,9 +134,8 @@ def test_gradients_are_those_of_the_distances_in_frame_and_beyond() -> None:
             hull_distances(points + sign * shift, distances, cameras, tolerances=tolerances)
             for sign in (1, -1)
         )
-        smooth = (
-            (above + below) / 2 - values
-        ).abs() < 1e-10  # no pixel's border, no change of the deciding view
+        # where no pixel's border lies between, and the same view decides
+        smooth = ((above + below) / 2 - values).abs() < 1e-10
         assert smooth.double().mean() > 0.99
         off = (gradients[..., axis] - (above - below) / (2 * step))[smooth].abs()
         assert off.max() < 1e-5

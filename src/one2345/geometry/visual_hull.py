@@ -85,6 +85,7 @@ def hull_distances(
     return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerances) for piece in pieces])
 
 
+@torch.no_grad()
 def hull_distances_and_gradients(
     points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerances: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
@@ -119,11 +120,9 @@ def hull_evidence(
     maps = torch.stack([distances, masks], 1)
     found = []
     for piece in points_world.split(POINTS):
-        cones, total, count = (
-            [],
-            piece.new_zeros(len(piece)),
-            torch.zeros_like(piece[:, 0], dtype=torch.int64),
-        )
+        cones: list[Tensor] = []
+        total = piece.new_zeros(len(piece))
+        count = torch.zeros(len(piece), dtype=torch.int64, device=piece.device)
         for look in _looks(piece, maps, cameras):
             seen = (look.depth > 0) & (look.across.abs() <= 1) & (look.down.abs() <= 1)
             cones.append(look.cones)
@@ -209,7 +208,7 @@ def _cone_gradients(
     safe = depth.masked_fill(depth.abs() < 1e-6, 1e-6)
     u, v = u / safe, v / safe
     x, y = u.clamp(0.5, width - 0.5), v.clamp(0.5, height - 0.5)
-    left, top = ((x - 0.5).floor().clamp(0, width - 2), (y - 0.5).floor().clamp(0, height - 2))
+    left, top = (x - 0.5).floor().clamp(0, width - 2), (y - 0.5).floor().clamp(0, height - 2)
     a, b = x - 0.5 - left, y - 0.5 - top
     first = (view * height + top.long()) * width + left.long()
     flat = distances.reshape(-1)
