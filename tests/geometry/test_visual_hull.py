@@ -95,15 +95,16 @@ def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: 
     points = (torch.rand(300, 3, generator=torch.Generator().manual_seed(2)) - 0.5) * 3
     points[:40] += 20
     distances = mask_distance(masks)
-    monkeypatch.setattr(visual_hull, "POINTS", 32)
     sdf, mask, count = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
     with monkeypatch.context() as patch:  # all views together, as on other devices
-        patch.setattr(visual_hull, "_in_order", lambda values: False)
+        patch.setattr(visual_hull, "_looped", lambda points: False)
+        patch.setattr(visual_hull, "POINTS", 32)
         together = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
     for one, other in zip((sdf, mask, count), together, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     cones = cone_distances(points, distances, cameras)
-    assert torch.equal(sdf.T, cones.topk(2, dim=0).values)  # of eight views, none and one overruled
+    of_eight = cones.topk(2, dim=0).values  # none and one overruled
+    torch.testing.assert_close(sdf.T, of_eight, atol=1e-5, rtol=1e-5)
     assert torch.equal(sdf[:, 1], hull_sdf(points, distances, cameras, tolerance=0.13))
     pixels, depth = project(points.expand(8, -1, -1), cameras)
     seen = in_frame(pixels, depth, cameras.size)
@@ -141,11 +142,27 @@ def test_gradients_are_those_of_the_distances_in_frame_and_beyond() -> None:
         assert off.max() < 1e-5
 
 
-def test_the_largest_few_by_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = torch.randn(12, 500, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with ties
-    for count in (1, 2, 7, 12):
-        expected = values.topk(count, dim=0).values
-        assert torch.equal(visual_hull._largest(values, count), expected)
-        with monkeypatch.context() as patch:
-            patch.setattr(visual_hull, "_in_order", lambda values: False)
-            assert torch.equal(visual_hull._largest(values, count), expected)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_loops_equal_the_plain_operations(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In frame, beyond, and behind all cameras, with votes that differ and some that are equal."""
+    generator = torch.Generator().manual_seed(3)
+    cameras = orbit_cameras([0.0, 40.0, 40.0, 95.0, 180.0], [10.0, 30.0, 30.0, 20.0, 5.0], size=(48, 64))
+    masks = (torch.rand(5, 48, 64, generator=generator) > 0.4).float()
+    masks[2] = masks[1]
+    points = torch.rand(3000, 3, generator=generator) * 3 - 1.5
+    points[:5] = torch.tensor([0.0, 0.0, 99.0])  # behind all of them
+    distances = mask_distance(masks)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    values, gradients = hull_distances_and_gradients(points, distances, cameras, tolerances=[0.4, 0.0, 0.2])
+    evidence = hull_evidence(points, distances, masks, cameras, tolerances=[0.4, 0.0, 0.2])
+    monkeypatch.setattr(visual_hull, "_looped", lambda points: False)
+    plain = hull_distances_and_gradients(points, distances, cameras, tolerances=[0.4, 0.0, 0.2])
+    torch.testing.assert_close(values, plain[0], atol=1e-5, rtol=1e-5)
+    # beside a pixel's border, or where two views are as near, either slope may be meant
+    same = ((gradients - plain[1]).abs() < 1e-3).all(-1)
+    assert same.double().mean() > 0.998 and (plain[1].norm(dim=-1) > 0.5).any()
+    wanted = hull_evidence(points, distances, masks, cameras, tolerances=[0.4, 0.0, 0.2])
+    for one, other in zip(evidence, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+    assert evidence[0].isinf().any() and (evidence[2] == 0).any() and (evidence[2] == 5).any()
+    assert (gradients[evidence[0].isinf()] == 0).all()

@@ -9,7 +9,7 @@ No gradients flow through these functions; `hull_distances_and_gradients` gives 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +18,12 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..loops import as_array, share_out
 from .cameras import Cameras
 from .projection import in_frame, project, sample_views
 
 POINTS = 2**16
-"""Points that are looked at together, on a CPU by one view at a time: what a view makes of them stays in its cache."""
+"""Points that all views have a look at together, where not by compiled loops."""
 
 
 def mask_distance(masks: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def cone_distances(points_world: Tensor, distances: Tensor, cameras: Cameras) ->
     distances: (n, h, w) from `mask_distance`, at the cameras' image size. Beyond the frame the border
     value plus the way to the frame counts; behind a camera nothing is known and the value is -inf.
     """
-    return torch.cat([look.cones for look in _looks(points_world, distances[:, None], cameras)])
+    return _look(points_world, distances[:, None], cameras).cones
 
 
 def hull_sdf(points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerance: float = 0.0) -> Tensor:
@@ -81,6 +82,8 @@ def hull_distances(
     points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerances: Sequence[float]
 ) -> Tensor:
     """`hull_sdf` of points (p, 3) at each of k tolerances: (p, k)."""
+    if _looped(points_world):
+        return _hulls(points_world, distances, None, cameras, tolerances, slopes=False).distances
     pieces = points_world.split(POINTS)
     return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerances) for piece in pieces])
 
@@ -93,6 +96,9 @@ def hull_distances_and_gradients(
 
     A map is bilinear between pixel centres, so its slope jumps there. Where all views lie behind, the gradient is zero.
     """
+    if _looped(points_world):
+        found = _hulls(points_world, distances, None, cameras, tolerances, slopes=True)
+        return found.distances, found.gradients
     matrices, focal = _projections(cameras, points_world)
     values, gradients = [], []
     for piece in points_world.split(POINTS):
@@ -117,20 +123,60 @@ def hull_evidence(
 
     masks: (n, h, w), of the size of `distances`; bilinear between pixel centres, the border value beyond them.
     """
+    if _looped(points_world):
+        found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=False)
+        return found.distances, found.cover, found.count
     maps = torch.stack([distances, masks], 1)
     found = []
     for piece in points_world.split(POINTS):
-        cones: list[Tensor] = []
-        total = piece.new_zeros(len(piece))
-        count = torch.zeros(len(piece), dtype=torch.int64, device=piece.device)
-        for look in _looks(piece, maps, cameras):
-            seen = (look.depth > 0) & (look.across.abs() <= 1) & (look.down.abs() <= 1)
-            cones.append(look.cones)
-            total += (look.sampled[:, 1] * seen).sum(0)
-            count += seen.sum(0)
-        found.append((_vote(torch.cat(cones), tolerances), total / count.clamp_min(1), count))
+        look = _look(piece, maps, cameras)
+        seen = (look.depth > 0) & (look.across.abs() <= 1) & (look.down.abs() <= 1)
+        count = seen.sum(0)
+        mean = (look.sampled[:, 1] * seen).sum(0) / count.clamp_min(1)
+        found.append((_vote(look.cones, tolerances), mean, count))
     sdf, mask, count = (torch.cat(parts) for parts in zip(*found, strict=True))
     return sdf, mask, count
+
+
+def _looped(points: Tensor) -> bool:
+    """Whether points go through the views by compiled loops. What they compute is the same: on a CPU, what goes from
+    operation to operation costs more than the arithmetic."""
+    return points.device.type == "cpu" and points.dtype == torch.float32 and not torch.compiler.is_compiling()
+
+
+class _Hulls(NamedTuple):
+    """See `hull_loops.hulls`. Without entries where not asked for."""
+
+    distances: Tensor
+    gradients: Tensor
+    cover: Tensor
+    count: Tensor
+
+
+def _hulls(
+    points: Tensor,
+    distances: Tensor,
+    masks: Tensor | None,
+    cameras: Cameras,
+    tolerances: Sequence[float],
+    *,
+    slopes: bool,
+) -> _Hulls:
+    """By compiled loops."""
+    from .hull_loops import hulls
+
+    ranks = _ignored(tolerances, len(cameras))
+    found = _Hulls(
+        points.new_empty(len(points), len(ranks)),
+        points.new_empty(len(points) if slopes else 0, len(ranks), 3),
+        points.new_empty(0 if masks is None else len(points)),
+        torch.empty(0 if masks is None else len(points), dtype=torch.int64),
+    )
+    maps = distances.to(points), points.new_empty(0, 0, 0) if masks is None else masks.to(points)
+    given = [as_array(part) for part in (points, *maps, *_projections(cameras, points), torch.tensor(ranks))]
+    made = [part.numpy() for part in found]
+    share_out(len(points), lambda start, stop: hulls(*given, start, stop, *made))
+    return found
 
 
 class _Look(NamedTuple):
@@ -144,52 +190,22 @@ class _Look(NamedTuple):
     depth: Tensor
 
 
-def _looks(points_world: Tensor, maps: Tensor, cameras: Cameras) -> Iterator[_Look]:
-    """Points (p, 3) as the views have them; the first channel of maps (n, c, h, w) is the distance. On a CPU view by
-    view: intermediate results of all together would not stay in the cache."""
+@torch.no_grad()
+def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> _Look:
+    """Points (p, 3) as the views have them; the first channel of maps (n, c, h, w) is the distance."""
     height, width = maps.shape[-2:]
     matrices, focal = _projections(cameras, points_world)
-    scale = matrices.new_tensor([[2 / width], [2 / height]])
-    # From world to depth times what goes from -1 to 1 across and down the picture, and to depth.
-    rows = torch.cat([matrices[:, :2] * scale - matrices[:, 2:], matrices[:, 2:]], 1).flatten(0, 1)
-    with torch.no_grad():
-        places = torch.addmm(rows[:, 3:], rows[:, :3], points_world.T).unflatten(0, (-1, 3))
-    at_once = 1 if _in_order(points_world) else len(cameras)
-    for start in range(0, len(cameras), at_once):
-        views = slice(start, start + at_once)
-        yield _look(places[views], maps[views], focal[views])
-
-
-@torch.no_grad()
-def _look(places: Tensor, maps: Tensor, focal: Tensor) -> _Look:
-    """places (n, 3, p): across and down times depth, and depth; written over."""
-    height, width = maps.shape[-2:]
-    across, down, depth = places.unbind(1)
-    per_depth = depth.masked_fill(depth.abs() < 1e-6, 1e-6).reciprocal_()
-    grid = places.new_empty(len(maps), 1, places.shape[-1], 2)
-    for axis, place in enumerate((across, down)):
-        grid[:, 0, :, axis] = place.mul_(per_depth)
+    places = matrices[:, :, :3] @ points_world.T + matrices[:, :, 3:]
+    depth = places[:, 2]
+    per_depth = depth.masked_fill(depth.abs() < 1e-6, 1e-6).reciprocal()
+    across = places[:, 0] * per_depth * (2 / width) - 1
+    down = places[:, 1] * per_depth * (2 / height) - 1
+    grid = torch.stack([across, down], -1)[:, None]
     sampled = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)[:, :, 0]
-    pixels = sampled[:, 0]
-    outermost = 1 - 1 / width, 1 - 1 / height
-    if not _in_order(places) or _beyond(across, outermost[0]) or _beyond(down, outermost[1]):
-        aside = across.abs().sub_(outermost[0]).clamp_min_(0).mul_(width / 2)
-        above = down.abs().sub_(outermost[1]).clamp_min_(0).mul_(height / 2)
-        pixels = aside.square_().add_(above.square_()).sqrt_().add_(pixels)
-    cones = (pixels * depth).mul_(1 / focal[:, None])
-    if not _in_order(places) or float(depth.amin()) <= 0:
-        cones.masked_fill_(depth <= 0, -torch.inf)
-    return _Look(cones, sampled, across, down, depth)
-
-
-def _beyond(values: Tensor, most: float) -> bool:
-    low, high = torch.aminmax(values)
-    return float(low) < -most or float(high) > most
-
-
-def _in_order(values: Tensor) -> bool:
-    """Whether operations are carried out one by one as they are called, so that a look at a result costs nothing."""
-    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+    aside = (across.abs() - (1 - 1 / width)).clamp_min(0) * (width / 2)
+    above = (down.abs() - (1 - 1 / height)).clamp_min(0) * (height / 2)
+    cones = (sampled[:, 0] + torch.sqrt(aside.square() + above.square())) * depth / focal[:, None]
+    return _Look(cones.masked_fill(depth <= 0, -torch.inf), sampled, across, down, depth)
 
 
 def _projections(cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,24 +245,13 @@ def _cone_gradients(
 
 def _vote(cones: Tensor, tolerances: Sequence[float]) -> Tensor:
     """The largest (p, k) of cones (n, p), but for the shares that are ignored."""
-    ignored = [min(int(tolerance * len(cones)), len(cones) - 1) for tolerance in tolerances]
-    return _largest(cones, max(ignored) + 1)[ignored].T
+    ranks = _ignored(tolerances, len(cones))
+    return torch.topk(cones, max(ranks) + 1, dim=0).values[ranks].T
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
-    """The `count` largest (count, p) of values (n, p), in falling order."""
-    if count == 1:
-        return values.amax(0, keepdim=True)
-    if not _in_order(values):
-        return torch.topk(values, count, dim=0).values
-    # On a CPU, whole rows are put into order by insertion, some times as fast as each point's values on their own.
-    found: list[Tensor] = []
-    for row in values:
-        for place, largest in enumerate(found):
-            found[place], row = torch.maximum(largest, row), torch.minimum(largest, row)
-        if len(found) < count:
-            found.append(row)
-    return torch.stack(found)
+def _ignored(tolerances: Sequence[float], views: int) -> list[int]:
+    """How many views each tolerance lets be outvoted."""
+    return [min(int(tolerance * views), views - 1) for tolerance in tolerances]
 
 
 def hull_occupancy(points_world: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:

@@ -148,6 +148,22 @@ _lift = torch.library.custom_op("one2345::lift", plain_lift, mutates_args=())
 _lift_backward = torch.library.custom_op("one2345::lift_backward", plain_lift_backward, mutates_args=())
 
 
+@_lift.register_kernel("cpu")
+def _(table: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    from . import lift_loops
+
+    return (lift_loops.lift if table.dtype == torch.float32 else plain_lift)(table, *arguments)
+
+
+@_lift_backward.register_kernel("cpu")
+def _(upstream: Tensor, table: Tensor, *arguments: Any) -> Tensor:
+    from . import lift_loops
+
+    return (lift_loops.lift_backward if table.dtype == torch.float32 else plain_lift_backward)(
+        upstream, table, *arguments
+    )
+
+
 @_lift.register_kernel("cuda")
 def _(*arguments: Any) -> tuple[Tensor, Tensor]:
     kernels = _kernels()

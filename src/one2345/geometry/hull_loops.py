@@ -1,0 +1,144 @@
+"""Visual hulls of points on a CPU: every point goes through all silhouettes once; see `geometry.visual_hull`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..loops import compiled
+
+BLOCK = 128
+"""Points that go from view to view together."""
+
+ZERO, HALF, ONE, LEAST = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-6)
+NOWHERE = np.float32(-np.inf)
+
+Array = NDArray[Any]
+
+
+@compiled
+def hulls(
+    points: Array,
+    maps: Array,
+    masks: Array,
+    matrices: Array,
+    focal: Array,
+    ranks: Array,
+    start: int,
+    stop: int,
+    distances: Array,
+    gradients: Array,
+    cover: Array,
+    count: Array,
+) -> None:
+    """Fill in rows start to stop of what is asked for; an array without entries isn't.
+
+    points: (p, 3). maps, masks: (n, h, w), distances to the outlines, and masks. matrices: (n, 3, 4) to pixels times
+    depth. focal: (n). ranks: (k), 0 the largest cone distance of a point. Results: distances (p, k), their gradients
+    (p, k, 3), mean mask of the views that see a point (p) and their number (p). All float32, but for ranks and count.
+    """
+    views, height, width = maps.shape
+    flat, covers = maps.reshape(-1), masks.reshape(-1)
+    right, below = np.uint64(width > 1), np.uint64(width if height > 1 else 0)
+    last_x, last_y = np.float32(width - 1), np.float32(height - 1)
+    kept = ranks.max() + 1
+    largest = np.empty((kept, BLOCK), np.float32)
+    cones = np.empty((views, BLOCK), np.float32)
+    x, y, depth, beyond, value, total, seen = np.empty((7, BLOCK), np.float32)
+    for first in range(start, stop, BLOCK):
+        block = min(BLOCK, stop - first)
+        largest[:] = NOWHERE
+        total[:] = ZERO
+        seen[:] = ZERO
+        for view in range(views):
+            to = matrices[view]
+            ux, uy, uz, u1 = to[0, 0], to[0, 1], to[0, 2], to[0, 3]
+            vx, vy, vz, v1 = to[1, 0], to[1, 1], to[1, 2], to[1, 3]
+            zx, zy, zz, z1 = to[2, 0], to[2, 1], to[2, 2], to[2, 3]
+            per_focal = ONE / focal[view]
+            for i in range(block):
+                px, py, pz = points[first + i, 0], points[first + i, 1], points[first + i, 2]
+                z = zx * px + zy * py + zz * pz + z1
+                per_depth = ONE / max(z, LEAST)
+                u = (ux * px + uy * py + uz * pz + u1) * per_depth - HALF
+                v = (vx * px + vy * py + vz * pz + v1) * per_depth - HALF
+                x[i] = min(max(u, ZERO), last_x)
+                y[i] = min(max(v, ZERO), last_y)
+                aside, above = u - x[i], v - y[i]
+                beyond[i] = np.sqrt(aside * aside + above * above)
+                inside = (max(abs(aside), abs(above)) <= HALF) & (z > ZERO)
+                value[i] = ONE if inside else ZERO
+                depth[i] = z
+            if len(covers):
+                for i in range(block):
+                    if value[i] > ZERO:
+                        left, top = np.int64(x[i]), np.int64(y[i])
+                        left, top = min(left, max(width - 2, 0)), min(top, max(height - 2, 0))
+                        a, b = x[i] - np.float32(left), y[i] - np.float32(top)
+                        at = np.uint64((view * height + top) * width + left)
+                        upper = covers[at] * (ONE - a) + covers[at + right] * a
+                        lower = covers[at + below] * (ONE - a) + covers[at + below + right] * a
+                        total[i] += upper * (ONE - b) + lower * b
+                        seen[i] += ONE
+            for i in range(block):
+                left, top = np.int64(x[i]), np.int64(y[i])
+                left, top = min(left, max(width - 2, 0)), min(top, max(height - 2, 0))
+                a, b = x[i] - np.float32(left), y[i] - np.float32(top)
+                at = np.uint64((view * height + top) * width + left)
+                upper = flat[at] * (ONE - a) + flat[at + right] * a
+                lower = flat[at + below] * (ONE - a) + flat[at + below + right] * a
+                cone = (upper * (ONE - b) + lower * b + beyond[i]) * depth[i] * per_focal
+                value[i] = cone if depth[i] > ZERO else NOWHERE
+            cones[view] = value
+            for rank in range(min(view + 1, kept)):
+                for i in range(block):
+                    high, low = max(largest[rank, i], value[i]), min(largest[rank, i], value[i])
+                    largest[rank, i] = high
+                    value[i] = low
+        for i in range(block):
+            for k in range(len(ranks)):
+                distances[first + i, k] = largest[ranks[k], i]
+        if len(covers):
+            for i in range(block):
+                count[first + i] = np.int64(seen[i])
+                cover[first + i] = total[i] / max(seen[i], ONE)
+        if len(gradients):
+            for i in range(block):
+                for k in range(len(ranks)):
+                    view = 0
+                    while cones[view, i] != largest[ranks[k], i]:
+                        view += 1
+                    slope(points[first + i], maps[view], matrices[view], focal[view], gradients[first + i, k])
+
+
+@compiled
+def slope(point: Array, distances: Array, matrix: Array, focal: np.float32, gradient: Array) -> None:
+    """World gradient (3) at a point (3) of the cone distance to one view, by the chain rule."""
+    height, width = distances.shape
+    u, v, z = (
+        matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + matrix[0, 3],
+        matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + matrix[1, 3],
+        matrix[2, 0] * point[0] + matrix[2, 1] * point[1] + matrix[2, 2] * point[2] + matrix[2, 3],
+    )
+    if z <= ZERO:
+        gradient[:] = ZERO
+        return
+    u, v = u / max(z, LEAST), v / max(z, LEAST)
+    x = min(max(u, HALF), np.float32(width) - HALF)
+    y = min(max(v, HALF), np.float32(height) - HALF)
+    left, top = min(int(x - HALF), max(width - 2, 0)), min(int(y - HALF), max(height - 2, 0))
+    a, b = x - HALF - np.float32(left), y - HALF - np.float32(top)
+    right, below = min(left + 1, width - 1), min(top + 1, height - 1)
+    nw, ne = distances[top, left], distances[top, right]
+    sw, se = distances[below, left], distances[below, right]
+    beyond = np.sqrt((u - x) * (u - x) + (v - y) * (v - y))
+    along_u = (ne - nw) * (ONE - b) + (se - sw) * b if u == x else (u - x) / beyond
+    along_v = (sw - nw) * (ONE - a) + (se - ne) * a if v == y else (v - y) / beyond
+    value = (nw * (ONE - a) + ne * a) * (ONE - b) + (sw * (ONE - a) + se * a) * b + beyond
+    # With u = (matrix[0] point) / depth, the distance value * depth / focal has a slope without any depth in it.
+    for axis in range(3):
+        across = along_u * (matrix[0, axis] - u * matrix[2, axis])
+        down = along_v * (matrix[1, axis] - v * matrix[2, axis])
+        gradient[axis] = (across + down + value * matrix[2, axis]) / focal
