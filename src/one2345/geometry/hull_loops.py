@@ -43,12 +43,16 @@ def hulls(
     flat, covers = maps.reshape(-1), masks.reshape(-1)
     right, below = np.uint64(width > 1), np.uint64(width if height > 1 else 0)
     last_x, last_y = np.float32(width - 1), np.float32(height - 1)
+    before_x, before_y = np.int32(max(width - 2, 0)), np.int32(max(height - 2, 0))
     kept = ranks.max() + 1
     largest = np.empty((kept, BLOCK), np.float32)
     cones = np.empty((views, BLOCK), np.float32)
-    x, y, depth, beyond, value, total, seen = np.empty((7, BLOCK), np.float32)
+    px, py, pz, a, b, beyond, scale, value, total, seen = np.empty((10, BLOCK), np.float32)
+    pixel = np.empty(BLOCK, np.int32)
     for first in range(start, stop, BLOCK):
         block = min(BLOCK, stop - first)
+        for i in range(block):
+            px[i], py[i], pz[i] = points[first + i, 0], points[first + i, 1], points[first + i, 2]
         largest[:] = NOWHERE
         total[:] = ZERO
         seen[:] = ZERO
@@ -59,44 +63,40 @@ def hulls(
             zx, zy, zz, z1 = to[2, 0], to[2, 1], to[2, 2], to[2, 3]
             per_focal = ONE / focal[view]
             for i in range(block):
-                px, py, pz = points[first + i, 0], points[first + i, 1], points[first + i, 2]
-                z = zx * px + zy * py + zz * pz + z1
+                z = zx * px[i] + zy * py[i] + zz * pz[i] + z1
                 per_depth = ONE / max(z, LEAST)
-                u = (ux * px + uy * py + uz * pz + u1) * per_depth - HALF
-                v = (vx * px + vy * py + vz * pz + v1) * per_depth - HALF
-                x[i] = min(max(u, ZERO), last_x)
-                y[i] = min(max(v, ZERO), last_y)
-                aside, above = u - x[i], v - y[i]
+                u = (ux * px[i] + uy * py[i] + uz * pz[i] + u1) * per_depth - HALF
+                v = (vx * px[i] + vy * py[i] + vz * pz[i] + v1) * per_depth - HALF
+                x, y = min(max(u, ZERO), last_x), min(max(v, ZERO), last_y)
+                aside, above = u - x, v - y
                 beyond[i] = np.sqrt(aside * aside + above * above)
-                inside = (max(abs(aside), abs(above)) <= HALF) & (z > ZERO)
-                value[i] = ONE if inside else ZERO
-                depth[i] = z
+                left, top = min(np.int32(x), before_x), min(np.int32(y), before_y)
+                a[i], b[i] = x - np.float32(left), y - np.float32(top)
+                pixel[i] = np.int32(top * np.int32(width) + left)
+                scale[i] = z * per_focal
+                value[i] = ONE if (max(abs(aside), abs(above)) <= HALF) & (z > ZERO) else ZERO
+            offset = view * height * width
             if len(covers):
                 for i in range(block):
-                    if value[i] > ZERO:
-                        left, top = np.int64(x[i]), np.int64(y[i])
-                        left, top = min(left, max(width - 2, 0)), min(top, max(height - 2, 0))
-                        a, b = x[i] - np.float32(left), y[i] - np.float32(top)
-                        at = np.uint64((view * height + top) * width + left)
-                        upper = covers[at] * (ONE - a) + covers[at + right] * a
-                        lower = covers[at + below] * (ONE - a) + covers[at + below + right] * a
-                        total[i] += upper * (ONE - b) + lower * b
-                        seen[i] += ONE
+                    at = np.uint64(offset + pixel[i])
+                    upper = covers[at] + (covers[at + right] - covers[at]) * a[i]
+                    lower = covers[at + below] + (covers[at + below + right] - covers[at + below]) * a[i]
+                    total[i] += (upper + (lower - upper) * b[i]) * value[i]
+                    seen[i] += value[i]
             for i in range(block):
-                left, top = np.int64(x[i]), np.int64(y[i])
-                left, top = min(left, max(width - 2, 0)), min(top, max(height - 2, 0))
-                a, b = x[i] - np.float32(left), y[i] - np.float32(top)
-                at = np.uint64((view * height + top) * width + left)
-                upper = flat[at] * (ONE - a) + flat[at + right] * a
-                lower = flat[at + below] * (ONE - a) + flat[at + below + right] * a
-                cone = (upper * (ONE - b) + lower * b + beyond[i]) * depth[i] * per_focal
-                value[i] = cone if depth[i] > ZERO else NOWHERE
+                at = np.uint64(offset + pixel[i])
+                upper = flat[at] + (flat[at + right] - flat[at]) * a[i]
+                lower = flat[at + below] + (flat[at + below + right] - flat[at + below]) * a[i]
+                value[i] = upper + (lower - upper) * b[i]
+            for i in range(block):
+                cone = (value[i] + beyond[i]) * scale[i]
+                value[i] = cone if scale[i] > ZERO else NOWHERE
             cones[view] = value
             for rank in range(min(view + 1, kept)):
                 for i in range(block):
-                    high, low = max(largest[rank, i], value[i]), min(largest[rank, i], value[i])
-                    largest[rank, i] = high
-                    value[i] = low
+                    found, held = value[i], largest[rank, i]
+                    largest[rank, i] = found if found > held else held
+                    value[i] = held if found > held else found
         for i in range(block):
             for k in range(len(ranks)):
                 distances[first + i, k] = largest[ranks[k], i]
