@@ -15,7 +15,7 @@ PROGRAM = """
 import numpy as np
 from one2345.loops import compiled
 
-@compiled
+@compiled()
 def add(values, sums):
     for i in range(len(values)):
         sums[0] += values[i]
@@ -50,7 +50,7 @@ def test_a_piece_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_infinities_are_kept_and_sums_are_single() -> None:
-    @compiled
+    @compiled()
     def largest(values: np.ndarray, out: np.ndarray) -> None:
         for value in values:
             out[0] = max(out[0], value)

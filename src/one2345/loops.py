@@ -7,7 +7,7 @@ arithmetic. Compiled by numba, which needs no compiler on the machine; what it m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,22 +19,29 @@ from torch import Tensor
 PIECES = 4
 """Of each thread, so that one that is held up doesn't keep the others waiting for long."""
 
+FREEDOM = ("contract", "reassoc", "nsz", "arcp")
+"""Products joined to sums, sums in another order, either zero, reciprocals; infinities are kept."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(function: Function) -> Function:
-    """`function` of arrays and numbers, compiled for each combination of their types when first called with it.
+def compiled(*, freedom: Collection[str] = FREEDOM) -> Callable[[Function], Function]:
+    """A function of arrays and numbers, compiled for each combination of their types when first called with it.
 
-    It runs without the interpreter's lock. Sums may be taken in another order, products joined to sums; infinities are
-    kept. Literals are to have the type of the arithmetic: a Python number makes it double.
+    It runs without the interpreter's lock. Literals are to have the type of the arithmetic: a Python number makes it
+    double. freedom: what LLVM may do to sums and products ("fast-math flags"); none, and each is rounded in its place.
     """
-    import numba  # not before something is compiled
 
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nowhere to keep it, as in a container that can't be written to
-        return numba.njit(**options)(function)
+    def decorate(function: Function) -> Function:
+        import numba  # not before something is compiled
+
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(freedom)}
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # nowhere to keep it, as in a container that can't be written to
+            return numba.njit(**options)(function)
+
+    return decorate
 
 
 def share_out(count: int, work: Callable[[int, int], None]) -> None:

@@ -18,7 +18,7 @@ NOWHERE = np.float32(-np.inf)
 Array = NDArray[Any]
 
 
-@compiled
+@compiled()
 def hulls(
     points: Array,
     maps: Array,
@@ -113,7 +113,7 @@ def hulls(
                     slope(points[first + i], maps[view], matrices[view], focal[view], gradients[first + i, k])
 
 
-@compiled
+@compiled()
 def slope(point: Array, distances: Array, matrix: Array, focal: np.float32, gradient: Array) -> None:
     """World gradient (3) at a point (3) of the cone distance to one view, by the chain rule."""
     height, width = distances.shape

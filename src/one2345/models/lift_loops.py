@@ -42,7 +42,7 @@ def lift_backward(
     return result
 
 
-@compiled
+@compiled()
 def _forward(
     table: Array,
     points: Array,
@@ -94,7 +94,7 @@ def _forward(
                 rows[first + i, k] = variance if signed else max(variance, ZERO)
 
 
-@compiled
+@compiled()
 def _backward(
     upstream: Array,
     table: Array,
@@ -132,7 +132,7 @@ def _backward(
                     to_se[k] += of_se * gradient
 
 
-@compiled
+@compiled(freedom=())
 def _project(
     points: Array,
     first: int,
@@ -147,18 +147,18 @@ def _project(
     seen: Array,
     inside: Array,
 ) -> None:
-    """Column and row in one view's maps, whether it sees the points, and whether it contributes."""
-    xx, xy, xz, x1, across, aside = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3], matrix[3, 0], matrix[3, 1]
-    yx, yy, yz, y1, down, above = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3], matrix[3, 2], matrix[3, 3]
-    zx, zy, zz, z1 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    """Column and row in one view's maps, whether it sees the points, and whether it contributes.
+
+    Rounded as in the plain operations: how a point on the border is rounded decides whether it is seen.
+    """
+    across, aside, down, above = matrix[3]
     most_x, most_y = np.float32(w - 1), np.float32(h - 1)
     unit_x, unit_y = TWO / max(most_x, ONE), TWO / max(most_y, ONE)
     for i in range(block):
-        px, py, pz = points[first + i, 0], points[first + i, 1], points[first + i, 2]
-        z = zx * px + zy * py + zz * pz + z1
+        z = _row(matrix[2], points[first + i])
         z = LEAST if (z >= ZERO) & (z < LEAST) else z
-        u = (xx * px + xy * py + xz * pz + x1) / z * across + aside
-        v = (yx * px + yy * py + yz * pz + y1) / z * down + above
+        u = _row(matrix[0], points[first + i]) / z * across + aside
+        v = _row(matrix[1], points[first + i]) / z * down + above
         if integer:
             seen[i] = (abs(u * unit_x - ONE) <= ONE) & (abs(v * unit_y - ONE) <= ONE) & (z > ZERO)
         else:
@@ -171,7 +171,13 @@ def _project(
             x[i], y[i] = min(max(u, ZERO), most_x), min(max(v, ZERO), most_y)
 
 
-@compiled
+@compiled(freedom=("contract",))
+def _row(row: Array, point: Array) -> np.float32:
+    """A row (4) of a matrix times a point (3), each product joined to the sum before it."""
+    return (row[2] * point[2] + (row[1] * point[1] + row[0] * point[0])) + row[3]
+
+
+@compiled()
 def _corners(x: np.float32, y: np.float32, h: int, w: int) -> tuple[tuple[int, ...], tuple[np.float32, ...]]:
     """Numbers of the four pixels around (x, y), line by line; their bilinear shares, none for one beyond the border."""
     left, top = np.int64(np.floor(x)), np.int64(np.floor(y))
