@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from numpy.typing import NDArray
@@ -37,9 +37,9 @@ def compiled(*, freedom: Collection[str] = FREEDOM) -> Callable[[Function], Func
 
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(freedom)}
         try:
-            return numba.njit(cache=True, **options)(function)
+            return cast(Function, numba.njit(cache=True, **options)(function))
         except RuntimeError:  # nowhere to keep it, as in a container that can't be written to
-            return numba.njit(**options)(function)
+            return cast(Function, numba.njit(**options)(function))
 
     return decorate
 

@@ -30,7 +30,9 @@ def test_loops_equal_the_plain_operations(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     cameras = load_plan("ring8").cameras(10.0, 32)[:5]
     rules = cost_volume.Lifting(integer_pixels=integer, leaking=leaking)
-    points = Box(half_edge=1.4, resolution=8).nodes().reshape(-1, 3)[:-5]  # some behind the cameras, some beside
+    points = (
+        Box(half_edge=1.4, resolution=8).nodes().reshape(-1, 3)[:-5]
+    )  # some behind the cameras, some beside
     table = torch.randn(5, 14, 12, channels)
     common = table, points, rules.matrices(cameras, (14, 12)).float()
     want, counts = cost_volume.plain_lift(*common, integer, leaking, signed, fewest)
@@ -53,6 +55,4 @@ def test_maps_of_one_pixel_and_no_points() -> None:
     assert rows.tolist() == [[1.0, 2.0]] and counts.tolist() == [2]
     none = torch.zeros(0, 3)
     assert lift_loops.lift(table, none, matrices, False, False, False, 1)[0].shape == (0, 2)
-    assert not lift_loops.lift_backward(
-        torch.zeros(0, 2), table, none, matrices, False, False
-    ).any()
+    assert not lift_loops.lift_backward(torch.zeros(0, 2), table, none, matrices, False, False).any()

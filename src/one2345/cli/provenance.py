@@ -16,7 +16,7 @@ _NEUTRAL_WITHIN = {
     "evaluate": ("cache", "pictures", "meshes", "download"),
     "appearance": ("device", "download"),
 }
-_LIBRARIES = ("torch", "numpy", "scipy", "libigl", "embreex", "trimesh")
+_LIBRARIES = ("torch", "numpy", "numba", "scipy", "libigl", "embreex", "trimesh")
 
 
 def code_version() -> str:

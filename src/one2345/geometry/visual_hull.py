@@ -9,7 +9,7 @@ No gradients flow through these functions; `hull_distances_and_gradients` gives 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +125,7 @@ def hull_evidence(
     """
     if _looped(points_world):
         found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=False)
-        return found.distances, found.cover, found.count
+        return found.distances, found.cover, found.viewers
     maps = torch.stack([distances, masks], 1)
     found = []
     for piece in points_world.split(POINTS):
@@ -150,7 +150,7 @@ class _Hulls(NamedTuple):
     distances: Tensor
     gradients: Tensor
     cover: Tensor
-    count: Tensor
+    viewers: Tensor
 
 
 def _hulls(
@@ -165,6 +165,7 @@ def _hulls(
     """By compiled loops."""
     from .hull_loops import hulls
 
+    fill: Callable[..., None] = hulls
     ranks = _ignored(tolerances, len(cameras))
     found = _Hulls(
         points.new_empty(len(points), len(ranks)),
@@ -175,7 +176,7 @@ def _hulls(
     maps = distances.to(points), points.new_empty(0, 0, 0) if masks is None else masks.to(points)
     given = [as_array(part) for part in (points, *maps, *_projections(cameras, points), torch.tensor(ranks))]
     made = [part.numpy() for part in found]
-    share_out(len(points), lambda start, stop: hulls(*given, start, stop, *made))
+    share_out(len(points), lambda start, stop: fill(*given, start, stop, *made))
     return found
 
 

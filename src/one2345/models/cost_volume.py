@@ -2,8 +2,8 @@
 
 No (views x voxels x channels) tensor exists, forward or backward. Voxels are taken in pieces that fit a cache, all
 views of a piece at once; only what lies inside a view is sampled, one row of memory per pixel. The backward pass works
-the positions out again and adds up, pixel by pixel and view by view, what the voxels send back. On a CUDA device Triton
-kernels do the same, where Triton is installed.
+the positions out again and adds up, pixel by pixel and view by view, what the voxels send back. In single precision
+compiled loops do the same on a CPU, and on a CUDA device Triton's kernels, where Triton is installed.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def _row(row: Array, point: Array) -> np.float32:
 
 
 @compiled()
-def _corners(x: np.float32, y: np.float32, h: int, w: int) -> tuple[tuple[int, ...], tuple[np.float32, ...]]:
+def _corners(x: np.float32, y: np.float32, h: int, w: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Numbers of the four pixels around (x, y), line by line; their bilinear shares, none for one beyond the border."""
     left, top = np.int64(np.floor(x)), np.int64(np.floor(y))
     a, b = x - np.float32(left), y - np.float32(top)
