@@ -39,7 +39,7 @@ def sample_near_surface(
     lattice: Lattice,
     *,
     coarse: int = 32,
-    finest: int = 4,
+    finest: int = 2,
     margin: float = 1.25,
     lipschitz: float | None = None,
     probes: int = 4096,

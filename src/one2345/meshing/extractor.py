@@ -38,7 +38,7 @@ class Extractor:
     resolution: int = 256
     dense: bool = False
     coarse: int = 32
-    finest: int = 4
+    finest: int = 2
     margin: float = 1.25
     lipschitz: float | None = None
     probes: int = 4096

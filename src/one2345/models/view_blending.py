@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from ..rendering.colours import pack
-from .blend_net import RGB, BlendNet, view_directions
+from .blend_net import RGB, BlendNet, unit, view_directions
 from .map_sampling import Corners, Sampling, table_of
 
 CPU_PAIRS, DEVICE_PAIRS = 2**14, 2**18
@@ -46,14 +45,14 @@ class Sight:
         """
         if len(self.centres) <= count:
             return self
-        towards = F.normalize(self.centres.T[:, :, None] - self.points.T[:, None], dim=0)
+        towards = unit(self.centres.T[:, :, None] - self.points.T[:, None])
         closeness = (towards * self.directions.T[:, None]).sum(0).masked_fill(~self.visible, -torch.inf)
         chosen = torch.zeros_like(self.visible).scatter_(0, closeness.topk(count, 0).indices, True)
         return replace(self, visible=self.visible & chosen)
 
-    def relative(self, points: Tensor) -> Tensor:
-        """Directions (q, v, 4) of `BlendNet` for the points of these indices (q)."""
-        towards = F.normalize(self.centres.T[:, None] - self.points[points].T[..., None], dim=0)
+    def relative(self, points: Tensor, views: Tensor) -> Tensor:
+        """Directions (q, k, 4) of `BlendNet` for the points and views of these indices, (q) and (q, k)."""
+        towards = unit(self.centres.T[:, views] - self.points[points].T[..., None])
         return view_directions(self.directions[points].T[..., None], towards)
 
 
@@ -95,7 +94,7 @@ class _Blend(torch.autograd.Function):
         for index, sight in enumerate(sights):
             table = table_of(maps[index])
             for points in _passes(sight):
-                pairs = _Pairs.of(sight, points)
+                pairs = _Pairs.of(net, sight, points)
                 samples = pairs.corners(sampling, maps).read(table)
                 result[index, points] = pairs.blend(net, geometry[index, points], samples)
         return result
@@ -114,7 +113,7 @@ class _Blend(torch.autograd.Function):
             table = table_of(maps[index].detach())
             # Padding, and the samples of rays that no loss counts, pass nothing back.
             for points in _passes(sight, (upstream[index] != 0).any(-1)):
-                pairs = _Pairs.of(sight, points)
+                pairs = _Pairs.of(ctx.net, sight, points)
                 corners = pairs.corners(ctx.sampling, maps)
                 shape = geometry[index, points].detach().requires_grad_()
                 samples = corners.read(table).requires_grad_()
@@ -154,40 +153,47 @@ def _passes(sight: Sight, wanted: Tensor | None = None) -> Iterator[Tensor]:
 class _Pairs:
     """q points, each with the views that see it, or with all if none does.
 
-    relative: (q, v, 4) and visible: (q, v) of all views. views: (q, k) indices of a point's own views, and real: (q, k)
-    which of them are no padding. positions: (q, k, 2) in them.
+    views: (q, k) indices of a point's own views, and real: (q, k) which of them are no padding. positions: (q, k, 2) in
+    them. relative: (q, m, 4) and visible: (q, m) of the views that are weighed against each other, of which the own
+    ones are number places (q, k); None where they are the same ones.
     """
 
-    relative: Tensor
-    visible: Tensor
     views: Tensor
     real: Tensor
     positions: Tensor
+    relative: Tensor
+    visible: Tensor
+    places: Tensor | None = None
 
     @staticmethod
-    def of(sight: Sight, points: Tensor) -> _Pairs:
+    def of(net: BlendNet, sight: Sight, points: Tensor) -> _Pairs:
         visible = sight.visible[:, points].T
         views, real = pack(visible | ~visible.any(1, keepdim=True))
-        return _Pairs(sight.relative(points), visible, views, real, sight.positions[views, points[:, None]])
+        positions = sight.positions[views, points[:, None]]
+        if not net.count_hidden_views:
+            seen = visible.gather(1, views) & real
+            return _Pairs(views, real, positions, sight.relative(points, views), seen)
+        every = torch.arange(visible.shape[1], device=points.device).expand_as(visible)
+        return _Pairs(views, real, positions, sight.relative(points, every), visible, views)
 
     @staticmethod
     def every(sight: Sight) -> _Pairs:
         """All points with all views."""
         v, p = sight.visible.shape
         views = torch.arange(v, device=sight.visible.device).expand(p, v)
-        relative = sight.relative(torch.arange(p, device=views.device))
-        positions = sight.positions.transpose(0, 1)
-        return _Pairs(relative, sight.visible.T, views, torch.ones_like(views, dtype=torch.bool), positions)
+        relative = sight.relative(torch.arange(p, device=views.device), views)
+        real = torch.ones_like(views, dtype=torch.bool)
+        return _Pairs(views, real, sight.positions.transpose(0, 1), relative, sight.visible.T)
 
     def corners(self, sampling: Sampling, maps: Tensor) -> Corners:
         return sampling.corners(self.positions, self.views, (maps.shape[-2], maps.shape[-1]))
 
     def blend(self, net: BlendNet, geometry: Tensor, samples: Tensor) -> Tensor:
         """Colours (q, 3) of geometry (q, g) and samples (q, k, c)."""
-        q, v = self.visible.shape
-        pair = self.views + v * torch.arange(q, device=self.views.device)[:, None]
-        share = net.anti_alias(self.relative, self.visible).take(pair) * self.real
-        relative = self.relative.flatten(0, 1)[pair]
-        logits = net.logits(geometry, samples, relative, self.visible.take(pair), share)
+        share, relative, visible = net.anti_alias(self.relative, self.visible), self.relative, self.visible
+        if self.places is not None:
+            share, visible = share.gather(1, self.places) * self.real, visible.gather(1, self.places)
+            relative = relative.take_along_dim(self.places[..., None], 1)
+        logits = net.logits(geometry, samples, relative, visible, share)
         weights = torch.softmax(logits.masked_fill(~self.real, -torch.inf), 1)
         return (weights[..., None] * samples[..., :RGB]).sum(1)
