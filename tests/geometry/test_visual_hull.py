@@ -35,6 +35,17 @@ def test_mask_distance_of_a_half_plane() -> None:
     assert torch.equal(mask_distance(mask)[0, 2], torch.tensor([2.5, 1.5, 0.5, -0.5, -1.5, -2.5, -3.5, -4.5]))
 
 
+def test_mask_distance_is_euclidean() -> None:
+    mask = torch.rand(20, 27, generator=torch.Generator().manual_seed(0)) > 0.97
+    mask[5:14, 4:12] = True
+    pixels = torch.cartesian_prod(torch.arange(20.0), torch.arange(27.0))
+    to_inside, to_outside = (
+        torch.cdist(pixels, pixels[part.flatten()]).amin(1).view(20, 27) for part in (mask, ~mask)
+    )
+    expected = torch.where(mask, 0.5 - to_outside, to_inside - 0.5)
+    torch.testing.assert_close(mask_distance(mask[None].float())[0], expected, atol=2e-5, rtol=0)
+
+
 def test_masks_without_an_outline_are_far_away_everywhere() -> None:
     empty, full = mask_distance(torch.stack([torch.zeros(4, 4), torch.ones(4, 4)]))
     assert (empty > 5).all() and (full < -5).all()

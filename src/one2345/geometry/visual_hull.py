@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +37,8 @@ def mask_distance(masks: Tensor) -> Tensor:
 # An operator of its own, so that torch.compile need not look inside.
 @torch.library.custom_op("one2345::mask_distance", mutates_args=())
 def _mask_distance(masks: Tensor) -> Tensor:
+    import cv2
+
     height, width = masks.shape[-2:]
     far = float(np.hypot(height, width))
     inside = (masks > 0.5).cpu().numpy()
@@ -48,8 +49,10 @@ def _mask_distance(masks: Tensor) -> Tensor:
         elif mask.all():
             result[index] = -far
         else:
-            outer = np.asarray(distance_transform_edt(~mask))
-            inner = np.asarray(distance_transform_edt(mask))
+            inner, outer = (
+                cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+                for part in (mask, ~mask)
+            )
             result[index] = np.where(mask, 0.5 - inner, outer - 0.5)
     return torch.from_numpy(result).to(masks)
 
