@@ -8,7 +8,7 @@ from tests.meshing.fields import FIELDS, box, leaving, rough, sphere, torus
 from one2345.errors import EmptySurfaceError, InputError
 from one2345.geometry import Box, orbit
 from one2345.meshing import components, extract, extract_with_stats
-from one2345.meshing.coarse_to_fine import sample_near_surface
+from one2345.meshing.coarse_to_fine import _crossings, sample_near_surface
 from one2345.meshing.lattice import Lattice, sample_dense
 
 
@@ -144,3 +144,29 @@ def test_512_stays_in_bounded_memory():
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert len(mesh.faces) > 300_000
     assert grown < 700
+
+
+@pytest.mark.parametrize(("n", "size"), [(13, 4), (12, 2), (16, 4)])
+def test_skipped_blocks_that_touch_the_other_side(n, size):
+    """Against the definition, block by block."""
+    generator = torch.Generator().manual_seed(n)
+    waves = torch.tensor([91.0, 57.0, 33.0])
+    lattice = Lattice(lambda points: torch.sin(points @ waves) + 0.98, Box(resolution=n))
+    lattice.evaluate(torch.randint(0, n, (n**3 // 4, 3), generator=generator))
+    m = -(-(n - 1) // size)
+    sides = torch.where(torch.rand(m, m, m, generator=generator) > 0.05, 1, -1).to(torch.int8)
+    kept = torch.rand(m, m, m, generator=generator) > 0.5
+    index, value = lattice.known()
+    expected = torch.zeros_like(kept)
+    for block in (~kept).nonzero():
+        own = sides[tuple(block)]
+        within = ((index >= block * size) & (index <= (block + 1) * size)).all(1)
+        expected[tuple(block)] = bool((torch.where(value[within] > 0, 1, -1) != own).any())
+        for axis in range(3):
+            for step in (-1, 1):
+                other = block.clone()
+                other[axis] += step
+                if 0 <= other[axis] < m and not kept[tuple(other)] and sides[tuple(other)] != own:
+                    expected[tuple(block)] = True
+    assert torch.equal(_crossings(lattice, sides, kept, size), expected)
+    assert expected.any() and (~expected & ~kept).any()

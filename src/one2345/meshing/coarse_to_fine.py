@@ -236,16 +236,22 @@ def _crossings(lattice: Lattice, sides: Tensor, kept: Tensor, size: int) -> Tens
         apart = (low(sides) != high(sides)) & ~low(kept) & ~high(kept)
         low(found).logical_or_(apart)
         high(found).logical_or_(apart)
-    # Known nodes, of kept blocks for the most part, on another side than a skipped block that they touch.
+    # Known nodes, of kept blocks for the most part, on another side than a skipped block that they touch. Blocks are
+    # numbered as if there were one more along each axis, which a node at the far end of the lattice belongs to.
+    line = kept.shape[0] + 1
+    skipped = F.pad(torch.where(kept, 0, sides), (0, 1) * 3).flatten()
+    torn = torch.zeros_like(skipped, dtype=torch.bool)
     index, value = lattice.known()
-    side, block = _side(value), index // size
+    side, block = _side(value), index >> (size.bit_length() - 1)
+    number = (block[:, 0] * line + block[:, 1]) * line + block[:, 2]
     rim = (index == block * size) & (index > 0)  # belongs to the block before, too
-    for lower in torch.cartesian_prod(*[torch.arange(2, device=lattice.device)] * 3):
-        touches = (rim | (lower == 0)).all(1).nonzero()[:, 0] if lower.any() else slice(None)
-        x, y, z = (block[touches] - lower).clamp_max(kept.shape[0] - 1).unbind(1)
-        wrong = (sides[x, y, z] != side[touches]) & ~kept[x, y, z]
-        found[x[wrong], y[wrong], z[wrong]] = True
-    return found
+    rims = (rim * torch.tensor([4, 2, 1], device=lattice.device)).sum(1, dtype=torch.uint8)
+    for lower in range(8):
+        touches = ((rims & lower) == lower).nonzero()[:, 0]
+        at = number[touches] - (((lower >> 2) * line + (lower >> 1 & 1)) * line + (lower & 1))
+        there = skipped[at]
+        torn[at[(there != 0) & (there != side[touches])]] = True
+    return found | torn.view(line, line, line)[:-1, :-1, :-1]
 
 
 def _probe(lattice: Lattice, kept: Tensor, size: int, flat: Tensor) -> Tensor:
