@@ -65,7 +65,7 @@ def once(call: Call, device: str) -> tuple[float, float, float | None, Any]:
 
 
 def race(
-    calls: Mapping[str, Call], *, repeats: int, budget: float, device: str = "cpu", warm: float = 10.0
+    calls: Mapping[str, Call], *, repeats: int, budget: float, device: str = "cpu", warm: float = 40.0
 ) -> dict[str, Laps]:
     """Every call in turn, round after round, the first one of a round changing.
 
