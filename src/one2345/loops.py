@@ -19,17 +19,15 @@ from torch import Tensor
 PIECES = 4
 """Of each thread, so that one that is held up doesn't keep the others waiting for long."""
 
-FREEDOM = ("contract", "reassoc", "nsz", "arcp")
-"""Products joined to sums, sums in another order, either zero, reciprocals; infinities are kept."""
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(*, freedom: Collection[str] = FREEDOM) -> Callable[[Function], Function]:
+def compiled(*, freedom: Collection[str] = ()) -> Callable[[Function], Function]:
     """A function of arrays and numbers, compiled for each combination of their types when first called with it.
 
     It runs without the interpreter's lock. Literals are to have the type of the arithmetic: a Python number makes it
-    double. freedom: what LLVM may do to sums and products ("fast-math flags"); none, and each is rounded in its place.
+    double. freedom: what LLVM may do to sums and products ("fast-math flags"). Without any, each is rounded in its
+    place, and the same numbers come out wherever arrays lie and however many entries are left over at their ends.
     """
 
     def decorate(function: Function) -> Function:

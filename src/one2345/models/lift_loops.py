@@ -132,7 +132,7 @@ def _backward(
                     to_se[k] += of_se * gradient
 
 
-@compiled(freedom=())
+@compiled()
 def _project(
     points: Array,
     first: int,
