@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,8 +38,6 @@ def mask_distance(masks: Tensor) -> Tensor:
 # An operator of its own, so that torch.compile need not look inside.
 @torch.library.custom_op("one2345::mask_distance", mutates_args=())
 def _mask_distance(masks: Tensor) -> Tensor:
-    import cv2
-
     height, width = masks.shape[-2:]
     far = float(np.hypot(height, width))
     inside = (masks > 0.5).cpu().numpy()
@@ -49,10 +48,8 @@ def _mask_distance(masks: Tensor) -> Tensor:
         elif mask.all():
             result[index] = -far
         else:
-            inner, outer = (
-                cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-                for part in (mask, ~mask)
-            )
+            # OpenCV's transform is faster, but its last digits depend on where the arrays lie.
+            inner, outer = (np.asarray(distance_transform_edt(part)) for part in (mask, ~mask))
             result[index] = np.where(mask, 0.5 - inner, outer - 0.5)
     return torch.from_numpy(result).to(masks)
 
