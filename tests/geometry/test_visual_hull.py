@@ -177,3 +177,15 @@ def test_loops_equal_the_plain_operations(threads: int, monkeypatch: pytest.Monk
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
     assert evidence[0].isinf().any() and (evidence[2] == 0).any() and (evidence[2] == 5).any()
     assert (gradients[evidence[0].isinf()] == 0).all()
+
+
+def test_a_point_that_is_no_number_has_no_distance() -> None:
+    """As weights that diverged make them; the others are as they were."""
+    cameras = load_plan("ring8").cameras(20.0, 32)
+    distances = mask_distance(_sphere_masks(cameras, 0.3))
+    points = torch.zeros(4, 3)
+    points[1, 2], points[2] = torch.nan, torch.inf
+    values, gradients = hull_distances_and_gradients(points, distances, cameras, tolerances=[0.0, 0.2])
+    assert values[1:3].isnan().all() and gradients[1:3].isnan().all()
+    assert torch.equal(values[0], values[3]) and torch.equal(gradients[0], gradients[3])
+    assert values[0].isfinite().all()

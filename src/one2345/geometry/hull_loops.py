@@ -13,7 +13,7 @@ BLOCK = 128
 """Points that go from view to view together."""
 
 ZERO, HALF, ONE, LEAST = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-6)
-NOWHERE = np.float32(-np.inf)
+NOWHERE, NO_NUMBER = np.float32(-np.inf), np.float32(np.nan)
 
 Array = NDArray[Any]
 
@@ -67,7 +67,9 @@ def hulls(
                 per_depth = ONE / max(z, LEAST)
                 u = (ux * px[i] + uy * py[i] + uz * pz[i] + u1) * per_depth - HALF
                 v = (vx * px[i] + vy * py[i] + vz * pz[i] + v1) * per_depth - HALF
-                x, y = min(max(u, ZERO), last_x), min(max(v, ZERO), last_y)
+                # What is no number lands on the first pixel, so that nothing is read beside the maps.
+                x, y = (u if u > ZERO else ZERO), (v if v > ZERO else ZERO)
+                x, y = (x if x < last_x else last_x), (y if y < last_y else last_y)
                 aside, above = u - x, v - y
                 beyond[i] = np.sqrt(aside * aside + above * above)
                 left, top = min(np.int32(x), before_x), min(np.int32(y), before_y)
@@ -100,6 +102,8 @@ def hulls(
         for i in range(block):
             for k in range(len(ranks)):
                 distances[first + i, k] = largest[ranks[k], i]
+            if not np.isfinite(px[i] + py[i] + pz[i]):
+                distances[first + i] = NO_NUMBER
         if len(covers):
             for i in range(block):
                 count[first + i] = np.int64(seen[i])
@@ -108,9 +112,18 @@ def hulls(
             for i in range(block):
                 for k in range(len(ranks)):
                     view = 0
-                    while cones[view, i] != largest[ranks[k], i]:
+                    while view < views - 1 and cones[view, i] != largest[ranks[k], i]:
                         view += 1
-                    slope(points[first + i], maps[view], matrices[view], focal[view], gradients[first + i, k])
+                    if np.isfinite(px[i] + py[i] + pz[i]):
+                        slope(
+                            points[first + i],
+                            maps[view],
+                            matrices[view],
+                            focal[view],
+                            gradients[first + i, k],
+                        )
+                    else:
+                        gradients[first + i, k] = NO_NUMBER
 
 
 @compiled()
