@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 
 import pytest
@@ -10,6 +11,7 @@ from tests.data.spheres import RECIPE, Ball
 
 from one2345.data.observe import observe, occupancy_grid
 from one2345.data.recipe import Recipe, SampleSizes, recipe_hash
+from one2345.data.renderers import BlenderRenderer
 from one2345.errors import InputError
 from one2345.geometry import evaluation_box, spherical
 from one2345.objects import Render
@@ -133,3 +135,22 @@ def test_recipe_hash_and_checks() -> None:
             Recipe(**bad)
     with pytest.raises(InputError, match="sdf_points=0"):
         SampleSizes(sdf_points=0)
+
+
+def test_paint_reaches_pictures_and_samples_and_is_part_of_the_recipe() -> None:
+    plain, painted = RECIPE, replace(RECIPE, pattern=1.0, occlusion=0.5)
+    own, seen = (observe(Ball("a"), recipe=recipe, split="train") for recipe in (plain, painted))
+    assert torch.equal(own.samples.sdf_values, seen.samples.sdf_values)
+    assert torch.equal(own.views.masks, seen.views.masks)
+    assert not torch.equal(own.views.images, seen.views.images)
+    assert not torch.equal(own.samples.surface_colours, seen.samples.surface_colours)
+    assert recipe_hash(plain.describe()) != recipe_hash(painted.describe())
+    assert not {"pattern", "occlusion"} & plain.describe().keys()  # as of data older than paint
+
+
+@pytest.mark.parametrize("name", ["pattern", "occlusion"])
+def test_paint_out_of_range_or_for_blender(name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}=2: must lie in"):
+        Recipe(**{name: 2})
+    with pytest.raises(InputError, match=rf"{name}=0.5: is the ray caster's"):
+        Recipe(renderer=BlenderRenderer(python=sys.executable), **{name: 0.5})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from one2345.errors import InputError
 from one2345.geometry import Cameras, evaluation_box, orbit_cameras
-from one2345.objects import Object3D
+from one2345.objects import Object3D, Painted
 from one2345.seeding import key, numpy_rng, torch_rng
 from one2345.views import PosedViews, Samples
 
@@ -39,6 +39,9 @@ def observe(
     Raises InputError when a planned view shows nothing, can't be drawn, or a label is not finite.
     """
     loaded = item if isinstance(item, LoadedObject) else LoadedObject(object=item, exact=exact)
+    if recipe.pattern or recipe.occlusion:
+        painted = Painted(loaded.object, pattern=recipe.pattern, occlusion=recipe.occlusion, seed=recipe.seed)
+        loaded = replace(loaded, object=painted)
     item, exact = loaded.object, loaded.exact
     low, high = recipe.elevation
     elevation = round(float(numpy_rng(recipe.seed, "elevation", item.id).uniform(low, high)), 4)

@@ -16,6 +16,8 @@ from .renderers import BlenderRenderer, RaycastRenderer, Renderer
 RECIPE_VERSION = 1
 """Raised whenever the same recipe would give other bytes, so that old data are told from new."""
 
+_PAINT = ("pattern", "occlusion")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSizes:
@@ -51,7 +53,8 @@ class Recipe:
     plan: view plan, or its name. size: edge of the square images in pixels. targets: free views beside the
     plan's, never given to a network as sources. elevation: range, degrees, from which the elevation of the
     input view and those of the free views are drawn, per object. seed: of all draws. normals: store
-    normal maps too. shading: of the ray caster, 0 (albedo) to 1 (Lambert). renderer: what makes the pictures;
+    normal maps too. shading: of the ray caster, 0 (albedo) to 1 (Lambert). pattern, occlusion: how strongly objects are
+    painted over before they are drawn (`one2345.objects.Painted`), 0 to 1. renderer: what makes the pictures;
     samples are of the object itself whoever draws it. train_samples: of objects of split 'train';
     eval_samples: of all others.
     """
@@ -63,6 +66,8 @@ class Recipe:
     seed: int = 0
     normals: bool = False
     shading: float = 0.0
+    pattern: float = 0.0
+    occlusion: float = 0.0
     renderer: Renderer = field(default_factory=RaycastRenderer)
     train_samples: SampleSizes = field(default_factory=SampleSizes)
     eval_samples: SampleSizes = field(default_factory=_evaluation_sizes)
@@ -82,6 +87,11 @@ class Recipe:
                 f"shading={self.shading}: is the ray caster's; Blender's light is set by light_strength and "
                 "light_colour"
             )
+        for name in _PAINT:
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise InputError(f"{name}={value}: must lie in [0, 1]")
+            if value and not isinstance(self.renderer, RaycastRenderer):
+                raise InputError(f"{name}={value}: is the ray caster's; Blender draws the file as it is")
 
     @property
     def view_plan(self) -> ViewPlan:
@@ -95,10 +105,12 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """Everything that decides the bytes, as plain JSON values.
 
-        The ray caster, first of its version, is not mentioned: data are older than there being a choice.
+        The ray caster, first of its version, is not mentioned, nor is paint where there is none: data are older than
+        there being a choice.
         Raises InputError where a renderer can't say what it is.
         """
         values = {f.name: _deep(getattr(self, f.name)) for f in fields(self) if f.name != "renderer"}
+        values = {name: value for name, value in values.items() if value or name not in _PAINT}
         renderer = self.renderer.describe()
         if renderer != {"kind": "raycast", "version": 1}:
             values["renderer"] = renderer

@@ -14,6 +14,7 @@ from one2345.objects.shading import shade
 if TYPE_CHECKING:
     from one2345.objects.mesh_io import load_mesh
     from one2345.objects.mesh_object import MeshObject, occupancy
+    from one2345.objects.painted import Painted
     from one2345.objects.quality import MeshReport, MeshWarning, report
     from one2345.objects.shapes import AnalyticShape, random_shape
 
@@ -23,6 +24,7 @@ _LAZY = {
     "MeshObject": "one2345.objects.mesh_object",
     "MeshReport": "one2345.objects.quality",
     "MeshWarning": "one2345.objects.quality",
+    "Painted": "one2345.objects.painted",
     "load_mesh": "one2345.objects.mesh_io",
     "occupancy": "one2345.objects.mesh_object",
     "report": "one2345.objects.quality",
@@ -34,6 +36,7 @@ __all__ = [
     "MeshReport",
     "MeshWarning",
     "Object3D",
+    "Painted",
     "Render",
     "SurfaceSamples",
     "load_mesh",
