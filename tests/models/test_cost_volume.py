@@ -5,7 +5,7 @@ import torch
 
 from one2345.geometry import Box, Cameras, load_plan, orbit_cameras, project
 from one2345.models import cost_volume
-from one2345.models.cost_volume import lift
+from one2345.models.cost_volume import Lifting, lift, lift_rows
 
 
 def test_one_voxel_by_hand() -> None:
@@ -17,6 +17,60 @@ def test_one_voxel_by_hand() -> None:
     assert torch.allclose(mean, torch.tensor([[(a + b) / 2]]))
     assert torch.allclose(variance, torch.tensor([[((a - b) / 2) ** 2]]))
     assert count.tolist() == [2]
+
+
+def test_views_before_and_behind_by_hand() -> None:
+    """At the origin, with normal -y: a view from the front, two at 60 degrees of it on either side, one from behind."""
+    cameras = orbit_cameras([0.0, 60.0, 300.0, 180.0], [0.0] * 4, size=8)
+    values = [2.0, 5.0, 7.0, 11.0]
+    features = torch.stack([torch.full((1, 8, 8), value) for value in values])
+    normals = torch.tensor([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
+    rows, count = lift_rows(features, torch.zeros(2, 3), cameras, Lifting(), normals=normals)
+    mean = (2 + 0.5 * 5 + 0.5 * 7) / 2
+    variance = (4 + 0.5 * 25 + 0.5 * 49) / 2 - mean**2
+    expected = torch.tensor([[variance, mean, 0, 11], [0, 11, variance, mean]])
+    torch.testing.assert_close(rows, expected, atol=1e-4, rtol=1e-5)
+    assert count.tolist() == [4, 4]
+
+
+def test_a_side_without_views_is_zero() -> None:
+    cameras = orbit_cameras([0.0, 20.0], [0.0, 0.0], size=8)
+    features = torch.full((2, 3, 8, 8), 4.0).requires_grad_()
+    normals = torch.tensor([[0.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
+    rows, _ = lift_rows(features, torch.zeros(2, 3), cameras, Lifting(), normals=normals)
+    assert torch.allclose(
+        rows, torch.tensor([[0.0, 4, 0, 0], [0, 0, 0, 0]]).repeat_interleave(3, 1), atol=1e-6
+    )
+    (gradient,) = torch.autograd.grad(rows.sum(), features)
+    assert gradient.isfinite().all()
+    assert gradient.sum() == pytest.approx(3, abs=1e-4)  # that of a mean, in 3 channels
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_gradient_of_views_before_and_behind(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    cameras = load_plan("ring8").cameras(20.0, 16)
+    cameras = Cameras(K=cameras.K.to(dtype), c2w=cameras.c2w.to(dtype), size=cameras.size)
+    points = 0.6 * torch.rand(20, 3, dtype=dtype) - 0.3
+    normals = torch.nn.functional.normalize(torch.randn(20, 3, dtype=dtype), dim=-1)
+    features = torch.randn(8, 2, 9, 9, dtype=dtype, requires_grad=True)
+    weights = torch.randn(20, 8, dtype=dtype)
+
+    def value(maps: torch.Tensor) -> torch.Tensor:
+        return (weights * lift_rows(maps, points, cameras, Lifting(), normals=normals)[0]).sum()
+
+    (gradient,) = torch.autograd.grad(value(features), features)
+    step = 1e-3 if dtype == torch.float32 else 1e-6
+    for _ in range(4):
+        direction = torch.randn_like(features)
+        slope = (value(features + step * direction) - value(features - step * direction)) / (2 * step)
+        exact = (gradient * direction).sum()
+        torch.testing.assert_close(
+            slope,
+            exact,
+            rtol=2e-2 if dtype == torch.float32 else 1e-6,
+            atol=2e-2 if dtype == torch.float32 else 1e-6,
+        )
 
 
 def test_views_that_do_not_see_a_point_contribute_nothing() -> None:

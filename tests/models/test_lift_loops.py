@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from one2345.geometry import Box, load_plan
 from one2345.models import cost_volume, lift_loops
 
 
+@pytest.mark.parametrize("sides", [1, 2])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     ("integer", "leaking", "signed", "fewest", "channels"),
@@ -24,6 +26,7 @@ def test_loops_equal_the_plain_operations(
     fewest: int,
     channels: int,
     threads: int,
+    sides: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
@@ -34,10 +37,14 @@ def test_loops_equal_the_plain_operations(
         Box(half_edge=1.4, resolution=8).nodes().reshape(-1, 3)[:-5]
     )  # some behind the cameras, some beside
     table = torch.randn(5, 14, 12, channels)
-    common = table, points, rules.matrices(cameras, (14, 12)).float()
-    want, counts = cost_volume.plain_lift(*common, integer, leaking, signed, fewest)
-    got, counted = lift_loops.lift(*common, integer, leaking, signed, fewest)
+    normals = None if sides == 1 else F.normalize(torch.randn_like(points), dim=-1)
+    matrices = rules.matrices(cameras, (14, 12)).float()
+    common = table, points, matrices, normals, cameras.centres.float()
+    want, counts, totals = cost_volume.plain_lift(*common, integer, leaking, signed, fewest)
+    got, counted, totalled = lift_loops.lift(*common, integer, leaking, signed, fewest)
     assert torch.equal(counts, counted)
+    assert totals.shape == (len(points), sides)
+    torch.testing.assert_close(totalled, totals, atol=1e-5, rtol=1e-5)
     assert 0 < (counts == 0).sum() < len(counts)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
     upstream = torch.randn_like(want)
@@ -50,9 +57,10 @@ def test_loops_equal_the_plain_operations(
 def test_maps_of_one_pixel_and_no_points() -> None:
     cameras = load_plan("ring8").cameras(10.0, 32)[:2]
     table = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
-    matrices = cost_volume.Lifting().matrices(cameras, (1, 1)).float()
-    rows, counts = lift_loops.lift(table, torch.zeros(1, 3), matrices, False, False, False, 1)
+    matrices, centres = cost_volume.Lifting().matrices(cameras, (1, 1)).float(), cameras.centres.float()
+    views = matrices, None, centres
+    rows, counts, _ = lift_loops.lift(table, torch.zeros(1, 3), *views, False, False, False, 1)
     assert rows.tolist() == [[1.0, 2.0]] and counts.tolist() == [2]
     none = torch.zeros(0, 3)
-    assert lift_loops.lift(table, none, matrices, False, False, False, 1)[0].shape == (0, 2)
-    assert not lift_loops.lift_backward(torch.zeros(0, 2), table, none, matrices, False, False).any()
+    assert lift_loops.lift(table, none, *views, False, False, False, 1)[0].shape == (0, 2)
+    assert not lift_loops.lift_backward(torch.zeros(0, 2), table, none, *views, False, False).any()

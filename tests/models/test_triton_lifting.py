@@ -21,18 +21,20 @@ from one2345.geometry import Box, load_plan
 from one2345.models import cost_volume
 from one2345.models.triton import lifting
 
-integer, leaking, signed, fewest, channels = (int(x) for x in sys.argv[1:])
+integer, leaking, signed, fewest, channels, sides = (int(x) for x in sys.argv[1:])
 torch.manual_seed(0)
 cameras = load_plan("ring8").cameras(10.0, 32)[:5]
 rules = cost_volume.Lifting(integer_pixels=bool(integer), leaking=bool(leaking))
 points = Box(half_edge=1.4, resolution=6).nodes().reshape(-1, 3)[:-5]  # some behind the cameras, some beside
 table = torch.randn(5, 14, 12, channels)
 matrices = rules.matrices(cameras, (14, 12)).float()
-common = table, points, matrices
+normals = None if sides == 1 else torch.nn.functional.normalize(torch.randn_like(points), dim=-1)
+common = table, points, matrices, normals, cameras.centres.float()
 switches = bool(integer), bool(leaking)
-want, counts = cost_volume.plain_lift(*common, *switches, bool(signed), fewest)
-got, counted = lifting.lift(*common, *switches, bool(signed), fewest)
+want, counts, totals = cost_volume.plain_lift(*common, *switches, bool(signed), fewest)
+got, counted, totalled = lifting.lift(*common, *switches, bool(signed), fewest)
 assert torch.equal(counts, counted)
+torch.testing.assert_close(totalled, totals, atol=1e-5, rtol=1e-5)
 assert 0 < (counts == 0).sum() < len(counts)
 torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
 upstream = torch.randn_like(want)
@@ -44,15 +46,12 @@ torch.testing.assert_close(sent, wanted, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("integer", "leaking", "signed", "fewest", "channels"),
-    [(0, 0, 0, 1, 3), (1, 1, 1, 2, 16), (1, 0, 0, 2, 4), (0, 1, 1, 1, 2)],
+    "options",  # integer, leaking, signed, fewest, channels, sides
+    ["0 0 0 1 3 1", "1 1 1 2 16 1", "1 0 0 2 4 1", "0 1 1 1 2 1", "0 0 0 1 3 2", "1 1 1 2 4 2"],
 )
-def test_kernels_equal_the_plain_operations(
-    integer: int, leaking: int, signed: int, fewest: int, channels: int
-) -> None:
-    options = [str(x) for x in (integer, leaking, signed, fewest, channels)]
+def test_kernels_equal_the_plain_operations(options: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *options],
+        [sys.executable, "-c", PROGRAM, *options.split()],
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -72,10 +71,11 @@ def compiled(kernel, arrays, numbers, **constants):
 
 sizes = dict(C=16, WIDTH=16, BLOCK=lifting.POINTS)
 for on in (True, False):
-    rules = dict(INTEGER=on, LEAKING=on)
-    arrays = "table points matrices rows counts"
+    rules = dict(INTEGER=on, LEAKING=on, SIDES=2 - on)
+    arrays = "table points matrices normals centres rows counts totals"
     assert compiled(lifting._forward, arrays, "p v h w fewest", **sizes, **rules, SIGNED=on)
-    ptx = compiled(lifting._backward, "upstream table points matrices result", "p v h w", **sizes, **rules)
+    arrays = "upstream table points matrices normals centres result"
+    ptx = compiled(lifting._backward, arrays, "p v h w", **sizes, **rules)
     assert "red." in ptx or "atom." in ptx
 """
 

@@ -4,6 +4,9 @@ No (views x voxels x channels) tensor exists, forward or backward. Voxels are ta
 views of a piece at once; only what lies inside a view is sampled, one row of memory per pixel. The backward pass works
 the positions out again and adds up, pixel by pixel and view by view, what the voxels send back. In single precision
 compiled loops do the same on a CPU, and on a CUDA device Triton's kernels, where Triton is installed.
+
+Views from opposite sides see different surfaces and never agree. Where a normal tells which side of a voxel is which,
+the views before it and those behind it have a mean and a variance each.
 """
 
 from __future__ import annotations
@@ -66,29 +69,50 @@ class Lifting:
         return torch.cat([image, to_map.expand(len(image), 1, 4)], 1)
 
 
-def lift_rows(features: Tensor, points: Tensor, cameras: Cameras, rules: Lifting) -> tuple[Tensor, Tensor]:
+def lift_rows(
+    features: Tensor, points: Tensor, cameras: Cameras, rules: Lifting, *, normals: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Variance and mean (p, 2 c), in this order, of features (v, c, h, w) at points (p, 3), and the counts (p).
 
     cameras: (v), in the frame of the points, with images of which the maps are a smaller or larger version.
+    normals: (p, 3) of length 1, or none. With them the result is (p, 4 c): variance and mean over the views that lie
+    before the point, then over those behind it, each view counting by the cosine of its direction to the normal's.
+    Nothing flows back to them; where no view is on a side, its numbers are 0.
     """
     height, width = features.shape[-2:]
     if features.dtype in (torch.float16, torch.bfloat16):
         features = features.float()
     matrices = rules.matrices(cameras, (height, width)).to(features)
-    return torch.ops.one2345.lift(
+    rows, counts, _ = torch.ops.one2345.lift(
         features.permute(0, 2, 3, 1).contiguous(), points.to(features), matrices,
+        None if normals is None else normals.detach().to(features), cameras.centres.to(features),
         rules.integer_pixels, rules.leaking, rules.signed_variance, rules.fewest,
     )  # fmt: skip
+    return rows, counts
 
 
 def plain_lift(
-    table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool, signed: bool, fewest: int
-) -> tuple[Tensor, Tensor]:
-    """Variance and mean (p, 2 c) of maps (v, h, w, c) at points (p, 3) with matrices (v, 4, 4), and counts (p)."""
+    table: Tensor,
+    points: Tensor,
+    matrices: Tensor,
+    normals: Tensor | None,
+    centres: Tensor,
+    integer: bool,
+    leaking: bool,
+    signed: bool,
+    fewest: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Variance and mean (p, s 2 c) of maps (v, h, w, c) at points (p, 3) with matrices (v, 4, 4), counts (p), and what
+    the views' shares come to, (p, s).
+
+    s is 2 with normals (p, 3), for the two sides of them on which the cameras' centres (v, 3) lie, otherwise 1.
+    """
     v, h, w, c = table.shape
     pixels = table.view(-1, c)
-    rows = table.new_empty(len(points), 2 * c)
+    sides = 1 if normals is None else 2
+    rows = table.new_empty(len(points), sides * 2 * c)
     counts = torch.empty(len(points), dtype=torch.int64, device=table.device)
+    totals = table.new_empty(len(points), sides)
     step = max(1, PAIRS // v)
     for start in range(0, len(points), step):
         piece = slice(start, start + step)
@@ -100,23 +124,38 @@ def plain_lift(
         sampled = F.embedding_bag(at, pixels, per_sample_weights=weights, mode="sum")
         begins = F.pad(inside.sum(1).cumsum(0)[:-1], (1, 0))
         each = torch.arange(len(pair), device=table.device)
-        sums = rows[piece]
-        sums[:, c:] = F.embedding_bag(each, sampled, begins, mode="sum")
-        sums[:, :c] = F.embedding_bag(each, sampled.square_(), begins, mode="sum")
-        sums /= _divisor(count, signed, sums)
-        sums[:, :c].addcmul_(sums[:, c:], sums[:, c:], value=-1)
+        squares = sampled.square()
+        sums = rows[piece].view(-1, sides, 2, c)
+        for side in range(sides):
+            share, total = None, count.to(table)
+            if normals is not None:
+                shares = _shares(points[piece], normals[piece], centres, side)
+                share, total = shares.flatten()[pair], (shares * inside).sum(1)
+            sums[:, side, 1] = F.embedding_bag(each, sampled, begins, per_sample_weights=share, mode="sum")
+            sums[:, side, 0] = F.embedding_bag(each, squares, begins, per_sample_weights=share, mode="sum")
+            totals[piece, side] = total
+        sums /= _divisor(totals[piece], signed)
+        sums[:, :, 0].addcmul_(sums[:, :, 1], sums[:, :, 1], value=-1)
         if not signed:
-            sums[:, :c].clamp_min_(0)
-        sums.masked_fill_((count < fewest)[:, None], 0)
+            sums[:, :, 0].clamp_min_(0)
+        sums.masked_fill_((count < fewest)[:, None, None, None], 0)
         counts[piece] = count
-    return rows, counts
+    return rows, counts, totals
 
 
 def plain_lift_backward(
-    upstream: Tensor, table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool
+    upstream: Tensor,
+    table: Tensor,
+    points: Tensor,
+    matrices: Tensor,
+    normals: Tensor | None,
+    centres: Tensor,
+    integer: bool,
+    leaking: bool,
 ) -> Tensor:
-    """Gradient of the maps (v, h, w, c), from those of the sums of squares and of the values, (p, 2 c)."""
+    """Gradient of the maps (v, h, w, c), from those of the sums of squares and of the values, (p, s 2 c)."""
     v, h, w, c = table.shape
+    sides = 1 if normals is None else 2
     result = torch.empty_like(table)
     ends = torch.arange(h * w, device=table.device, dtype=torch.int32)
     for view in range(v):
@@ -129,7 +168,12 @@ def plain_lift_backward(
             sampled = F.embedding_bag(
                 at[part], table[view].view(-1, c), per_sample_weights=weights[part], mode="sum"
             )
-            of_square, of_value = upstream.index_select(0, point[part]).split(c, 1)
+            of_each = upstream.index_select(0, point[part]).view(-1, sides, 2, c)
+            if normals is not None:
+                at_points = points[point[part]], normals[point[part]], centres[view : view + 1]
+                shares = torch.stack([_shares(*at_points, side) for side in range(sides)], 1)
+                of_each = of_each * shares[..., None]
+            of_square, of_value = of_each.sum(1).unbind(1)
             torch.addcmul(of_value, sampled, of_square, value=2, out=sent[part])
         # What arrives at a pixel, side by side: four entries per sample, of which each has its weight.
         pixel, order = at.flatten().sort(stable=True)
@@ -149,7 +193,7 @@ _lift_backward = torch.library.custom_op("one2345::lift_backward", plain_lift_ba
 
 
 @_lift.register_kernel("cpu")
-def _(table: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+def _(table: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     from . import lift_loops
 
     return (lift_loops.lift if table.dtype == torch.float32 else plain_lift)(table, *arguments)
@@ -165,7 +209,7 @@ def _(upstream: Tensor, table: Tensor, *arguments: Any) -> Tensor:
 
 
 @_lift.register_kernel("cuda")
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     kernels = _kernels()
     return plain_lift(*arguments) if kernels is None else kernels.lift(*arguments)
 
@@ -183,43 +227,74 @@ def _kernels() -> Any:
 
 @_lift.register_fake
 def _(
-    table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool, signed: bool, fewest: int
-) -> tuple[Tensor, Tensor]:
+    table: Tensor,
+    points: Tensor,
+    matrices: Tensor,
+    normals: Tensor | None,
+    centres: Tensor,
+    integer: bool,
+    leaking: bool,
+    signed: bool,
+    fewest: int,
+) -> tuple[Tensor, Tensor, Tensor]:
     counts = torch.empty(len(points), dtype=torch.int64, device=table.device)
-    return table.new_empty(len(points), 2 * table.shape[-1]), counts
+    sides = 1 if normals is None else 2
+    return (
+        table.new_empty(len(points), sides * 2 * table.shape[-1]),
+        counts,
+        table.new_empty(len(points), sides),
+    )
 
 
 @_lift_backward.register_fake
 def _(
-    upstream: Tensor, table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool
+    upstream: Tensor,
+    table: Tensor,
+    points: Tensor,
+    matrices: Tensor,
+    normals: Tensor | None,
+    centres: Tensor,
+    integer: bool,
+    leaking: bool,
 ) -> Tensor:
     return torch.empty_like(table)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    table, points, matrices, ctx.integer, ctx.leaking, ctx.signed, ctx.fewest = inputs
-    ctx.save_for_backward(table, points, matrices, *output)
-    ctx.mark_non_differentiable(output[1])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    table, points, matrices, normals, centres, ctx.integer, ctx.leaking, ctx.signed, ctx.fewest = inputs
+    ctx.save_for_backward(table, points, matrices, normals, centres, *output)
+    ctx.mark_non_differentiable(*output[1:])
 
 
-def _gradients(ctx: Any, of_rows: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    table, points, matrices, rows, count = ctx.saved_tensors
-    c = table.shape[-1]
-    scaled = of_rows / _divisor(count, ctx.signed, of_rows)
-    scaled = torch.where((count >= ctx.fewest)[:, None], scaled, torch.zeros_like(scaled))
+def _gradients(ctx: Any, of_rows: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    table, points, matrices, normals, centres, rows, count, totals = ctx.saved_tensors
+    shape = (len(points), totals.shape[1], 2, table.shape[-1])
+    scaled, rows = of_rows.reshape(shape) / _divisor(totals, ctx.signed), rows.view(shape)
+    scaled = torch.where((count >= ctx.fewest)[:, None, None, None], scaled, torch.zeros_like(scaled))
     if not ctx.signed:
-        scaled[:, :c] *= rows[:, :c] > 0
-    scaled[:, c:].addcmul_(scaled[:, :c], rows[:, c:], value=-2)
-    result = torch.ops.one2345.lift_backward(scaled, table, points, matrices, ctx.integer, ctx.leaking)
-    return result, None, None, None, None, None, None
+        scaled[:, :, 0] *= rows[:, :, 0] > 0
+    scaled[:, :, 1].addcmul_(scaled[:, :, 0], rows[:, :, 1], value=-2)
+    result = torch.ops.one2345.lift_backward(
+        scaled.view(of_rows.shape), table, points, matrices, normals, centres, ctx.integer, ctx.leaking
+    )
+    return result, None, None, None, None, None, None, None, None
 
 
 _lift.register_autograd(_gradients, setup_context=_save)
 
 
-def _divisor(count: Tensor, signed: bool, like: Tensor) -> Tensor:
-    """(p, 1)."""
-    return (count.to(like) + 1e-5 if signed else count.clamp_min(1).to(like))[:, None]
+def _divisor(totals: Tensor, signed: bool) -> Tensor:
+    """(p, s, 1, 1) of totals (p, s)."""
+    safe = totals + 1e-5 if signed else torch.where(totals > 0, totals, torch.ones_like(totals))
+    return safe[..., None, None]
+
+
+def _shares(points: Tensor, normals: Tensor, centres: Tensor, side: int) -> Tensor:
+    """How much each camera (v, 3) counts before (side 0) or behind (side 1) points (p, 3) with normals, (p, v)."""
+    x, y, z = ((centres[:, i] - points[:, i, None]) for i in range(3))
+    along = x * normals[:, :1] + y * normals[:, 1:2] + z * normals[:, 2:]
+    cosine = along / (x * x + y * y + z * z).sqrt_().clamp_min_(1e-6)
+    return (-cosine if side else cosine).clamp_min_(0)
 
 
 def _project(

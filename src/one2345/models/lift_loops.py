@@ -20,26 +20,49 @@ Array = NDArray[Any]
 
 
 def lift(
-    table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool, signed: bool, fewest: int
-) -> tuple[Tensor, Tensor]:
-    """Variance and mean (p, 2 c) of maps (v, h, w, c) at points (p, 3), and how many views see each (p). float32."""
-    rows = table.new_empty(len(points), 2 * table.shape[-1])
-    counts = torch.empty(len(points), dtype=torch.int64)
-    given = as_array(table), as_array(points), as_array(matrices), integer, leaking, signed, fewest
-    made = rows.numpy(), counts.numpy()
+    table: Tensor,
+    points: Tensor,
+    matrices: Tensor,
+    normals: Tensor | None,
+    centres: Tensor,
+    integer: bool,
+    leaking: bool,
+    signed: bool,
+    fewest: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Variance and mean (p, s 2 c), counts (p) and totals (p, s), as `cost_volume.plain_lift` has them. float32."""
+    sides = 1 if normals is None else 2
+    rows = table.new_empty(len(points), sides * 2 * table.shape[-1])
+    counts, totals = torch.empty(len(points), dtype=torch.int64), table.new_empty(len(points), sides)
+    given = *_arrays(table, points, matrices, normals, centres), integer, leaking, signed, fewest
+    made = rows.numpy(), counts.numpy(), totals.numpy()
     share_out(len(points), lambda start, stop: _forward(*given, start, stop, *made))
-    return rows, counts
+    return rows, counts, totals
 
 
 def lift_backward(
-    upstream: Tensor, table: Tensor, points: Tensor, matrices: Tensor, integer: bool, leaking: bool
+    upstream: Tensor,
+    table: Tensor,
+    points: Tensor,
+    matrices: Tensor,
+    normals: Tensor | None,
+    centres: Tensor,
+    integer: bool,
+    leaking: bool,
 ) -> Tensor:
-    """Gradient (v, h, w, c), from that of the sums of squares and of values, (p, 2 c). float32."""
+    """Gradient (v, h, w, c), from that of the sums of squares and of values, (p, s 2 c). float32."""
     result = torch.zeros_like(table)
-    given = as_array(upstream), as_array(table), as_array(points), as_array(matrices), integer, leaking
+    given = as_array(upstream), *_arrays(table, points, matrices, normals, centres), integer, leaking
     made = result.numpy()
     share_out(len(table), lambda start, stop: _backward(*given, start, stop, made))
     return result
+
+
+def _arrays(
+    table: Tensor, points: Tensor, matrices: Tensor, normals: Tensor | None, centres: Tensor
+) -> tuple[Array, ...]:
+    normals = points.new_empty(0, 3) if normals is None else normals
+    return tuple(as_array(tensor) for tensor in (table, points, matrices, normals, centres))
 
 
 @compiled()
@@ -47,6 +70,8 @@ def _forward(
     table: Array,
     points: Array,
     matrices: Array,
+    normals: Array,
+    centres: Array,
     integer: bool,
     leaking: bool,
     signed: bool,
@@ -55,11 +80,13 @@ def _forward(
     stop: int,
     rows: Array,
     counts: Array,
+    totals: Array,
 ) -> None:
-    """Fill in start to stop of `rows` and `counts`."""
+    """Fill in start to stop of `rows`, `counts` and `totals`."""
     v, h, w, c = table.shape
     pixels = table.reshape(v, h * w, c)
-    sums, squares = np.empty((2, BLOCK * c), np.float32)
+    sides = totals.shape[1]
+    sums, squares = np.empty((2, BLOCK * sides * c), np.float32)
     x, y = np.empty((2, BLOCK), np.float32)
     seen, inside = np.empty((2, BLOCK), np.bool_)
     count = np.empty(BLOCK, np.int64)
@@ -68,6 +95,7 @@ def _forward(
         sums[:] = ZERO
         squares[:] = ZERO
         count[:] = 0
+        totals[first : first + block] = ZERO
         for view in range(v):
             maps = pixels[view]
             _project(points, first, block, matrices[view], h, w, integer, leaking, x, y, seen, inside)
@@ -75,23 +103,32 @@ def _forward(
                 count[i] += seen[i]
                 if not inside[i]:
                     continue
+                side, share = 0, ONE
+                if sides == 2:
+                    side, share = _share(points[first + i], normals[first + i], centres[view])
+                totals[first + i, side] += share
                 at, (of_nw, of_ne, of_sw, of_se) = _corners(x[i], y[i], h, w)
                 nw, ne, sw, se = maps[at[0]], maps[at[1]], maps[at[2]], maps[at[3]]
-                total, square = sums[i * c : (i + 1) * c], squares[i * c : (i + 1) * c]
+                begin = (i * sides + side) * c
+                total, square = sums[begin : begin + c], squares[begin : begin + c]
                 for k in range(c):
                     value = of_nw * nw[k] + of_ne * ne[k] + of_sw * sw[k] + of_se * se[k]
-                    total[k] += value
-                    square[k] += value * value
+                    total[k] += share * value
+                    square[k] += share * (value * value)
         for i in range(block):
             counts[first + i] = count[i]
             held = ONE if count[i] >= fewest else ZERO
-            many = np.float32(count[i])
-            each = held / (many + np.float32(1e-5) if signed else max(many, ONE))
-            for k in range(c):
-                mean = sums[i * c + k] * each
-                variance = squares[i * c + k] * each - mean * mean
-                rows[first + i, c + k] = mean
-                rows[first + i, k] = variance if signed else max(variance, ZERO)
+            if sides == 1:  # what leaks in is not counted
+                totals[first + i, 0] = np.float32(count[i])
+            for side in range(sides):
+                many, begin = totals[first + i, side], (i * sides + side) * c
+                each = held / (many + np.float32(1e-5) if signed else (many if many > ZERO else ONE))
+                row = rows[first + i, 2 * side * c : 2 * (side + 1) * c]
+                for k in range(c):
+                    mean = sums[begin + k] * each
+                    variance = squares[begin + k] * each - mean * mean
+                    row[c + k] = mean
+                    row[k] = variance if signed else max(variance, ZERO)
 
 
 @compiled()
@@ -100,6 +137,8 @@ def _backward(
     table: Array,
     points: Array,
     matrices: Array,
+    normals: Array,
+    centres: Array,
     integer: bool,
     leaking: bool,
     start: int,
@@ -122,10 +161,14 @@ def _backward(
                 at, (of_nw, of_ne, of_sw, of_se) = _corners(x[i], y[i], h, w)
                 nw, ne, sw, se = maps[at[0]], maps[at[1]], maps[at[2]], maps[at[3]]
                 to_nw, to_ne, to_sw, to_se = to[at[0]], to[at[1]], to[at[2]], to[at[3]]
-                of_square, of_value = upstream[first + i, :c], upstream[first + i, c:]
+                side, share = 0, ONE
+                if len(normals):
+                    side, share = _share(points[first + i], normals[first + i], centres[view])
+                begin = 2 * side * c
+                of_square, of_value = upstream[first + i, begin:], upstream[first + i, begin + c :]
                 for k in range(c):
                     value = of_nw * nw[k] + of_ne * ne[k] + of_sw * sw[k] + of_se * se[k]
-                    gradient = of_value[k] + TWO * value * of_square[k]
+                    gradient = share * (of_value[k] + TWO * value * of_square[k])
                     to_nw[k] += of_nw * gradient
                     to_ne[k] += of_ne * gradient
                     to_sw[k] += of_sw * gradient
@@ -169,6 +212,15 @@ def _project(
         else:
             inside[i] = seen[i]
             x[i], y[i] = min(max(u, ZERO), most_x), min(max(v, ZERO), most_y)
+
+
+@compiled()
+def _share(point: Array, normal: Array, centre: Array) -> tuple[int, np.float32]:
+    """Whether a camera lies before (0) or behind (1) the point, and how much it counts there."""
+    x, y, z = centre[0] - point[0], centre[1] - point[1], centre[2] - point[2]
+    along = x * normal[0] + y * normal[1] + z * normal[2]
+    cosine = along / max(np.sqrt(x * x + y * y + z * z), LEAST)
+    return (1, -cosine) if cosine < ZERO else (0, cosine)
 
 
 @compiled(freedom=("contract",))

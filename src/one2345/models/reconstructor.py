@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry import Box, Cameras, hull_evidence, mask_distance
+from ..geometry import Box, Cameras, hull_distances_and_gradients, hull_evidence, mask_distance
 from ..rendering import Variance
 from .base import ReconstructionNetwork
-from .blend_net import BlendNet
+from .blend_net import BlendNet, unit
 from .cost_volume import Lifting, lift_rows, sampling_grid
 from .feature_maps import colour_maps
 from .feature_net import FeatureNet
@@ -119,6 +119,8 @@ class Reconstructor(ReconstructionNetwork):
     each with another share of the views overruled: the 3D network is given all of them and, at each voxel, says by
     which shares they are mixed.
 
+    split_views: at each voxel the views that lie before it and those behind it, as the strictest hull's gradient tells,
+    have a mean and a variance each (`lift_rows`), so that opposite sides of an object are not compared.
     variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull; several, ascending, for as many
     hulls, of which untrained weights nearly take the first.
@@ -139,6 +141,7 @@ class Reconstructor(ReconstructionNetwork):
         volume_net: VolumeNet,
         sdf_net: SdfNet,
         blend_net: BlendNet,
+        split_views: bool = False,
         variance: Variance | None = None,
         hull_tolerance: float | Sequence[float] = 0.0,
         hull_range: float = 0.1,
@@ -153,6 +156,7 @@ class Reconstructor(ReconstructionNetwork):
         self.blend_net = blend_net
         self.variance = variance or Variance()
         self.hull_tolerances = _tolerances(hull_tolerance)
+        self.split_views = split_views
         self.vote = None
         if (hulls := len(self.hull_tolerances)) > 1:
             self.vote = nn.Linear(volume_net.out_channels, hulls)
@@ -239,9 +243,11 @@ class Reconstructor(ReconstructionNetwork):
             evidence = torch.cat([torch.stack([mask, count / len(cameras)], 1), clipped], 1)
             near = hulls[:, -1] < self.hull_range
             at = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
-        rows, _ = lift_rows(features, points if at is None else points[at], cameras, Lifting())
-        variance, mean = rows.chunk(2, 1)
-        rows = torch.cat([mean, variance, evidence if at is None else evidence[at]], 1)
+            lifted = points if at is None else points[at]
+            normals = _normals(lifted, prior) if self.split_views else None
+        rows, _ = lift_rows(features, lifted, cameras, Lifting(), normals=normals)
+        mean_first = rows.unflatten(1, (-1, 2, features.shape[1])).flip(2).flatten(1)
+        rows = torch.cat([mean_first, evidence if at is None else evidence[at]], 1)
         if at is None:
             rows = torch.where(near[:, None], rows, self._rest(rows))
         return rows, at
@@ -259,6 +265,14 @@ class Reconstructor(ReconstructionNetwork):
         """Values (c) of the voxels that lie beyond `hull_range` of all hulls: nothing but the hulls' clipped fields."""
         hulls = len(self.hull_tolerances)
         return torch.cat([rows.new_zeros(rows.shape[1] - hulls), rows.new_ones(hulls)])
+
+
+def _normals(points: Tensor, prior: HullPrior) -> Tensor:
+    """Unit gradients (p, 3) of one object's strictest hull at points (p, 3)."""
+    _, gradients = hull_distances_and_gradients(
+        points, prior.silhouettes[0], prior.cameras[0], tolerances=prior.tolerances[:1]
+    )
+    return unit(gradients[:, 0].T).T
 
 
 def _tolerances(given: float | Sequence[float]) -> tuple[float, ...]:
