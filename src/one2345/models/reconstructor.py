@@ -121,6 +121,7 @@ class Reconstructor(ReconstructionNetwork):
 
     split_views: at each voxel the views that lie before it and those behind it, as the strictest hull's gradient tells,
     have a mean and a variance each (`lift_rows`), so that opposite sides of an object are not compared.
+    compressed: a layer of so many units takes all that is known of a voxel before the 3D network does; None: no layer.
     variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull; several, ascending, for as many
     hulls, of which untrained weights nearly take the first.
@@ -142,6 +143,7 @@ class Reconstructor(ReconstructionNetwork):
         sdf_net: SdfNet,
         blend_net: BlendNet,
         split_views: bool = False,
+        compressed: int | None = None,
         variance: Variance | None = None,
         hull_tolerance: float | Sequence[float] = 0.0,
         hull_range: float = 0.1,
@@ -157,6 +159,10 @@ class Reconstructor(ReconstructionNetwork):
         self.variance = variance or Variance()
         self.hull_tolerances = _tolerances(hull_tolerance)
         self.split_views = split_views
+        self.compress = None
+        self._known = (4 if split_views else 2) * feature_net.out_channels[1] + 2 + len(self.hull_tolerances)
+        if compressed is not None:
+            self.compress = nn.Sequential(nn.Linear(self._known, compressed), nn.SiLU())
         self.vote = None
         if (hulls := len(self.hull_tolerances)) > 1:
             self.vote = nn.Linear(volume_net.out_channels, hulls)
@@ -246,8 +252,10 @@ class Reconstructor(ReconstructionNetwork):
             lifted = points if at is None else points[at]
             normals = _normals(lifted, prior) if self.split_views else None
         rows, _ = lift_rows(features, lifted, cameras, Lifting(), normals=normals)
-        mean_first = rows.unflatten(1, (-1, 2, features.shape[1])).flip(2).flatten(1)
-        rows = torch.cat([mean_first, evidence if at is None else evidence[at]], 1)
+        known = [rows] if self.split_views else reversed(rows.chunk(2, 1))
+        rows = torch.cat([*known, evidence if at is None else evidence[at]], 1)
+        if self.compress is not None:
+            rows = self.compress(rows)
         if at is None:
             rows = torch.where(near[:, None], rows, self._rest(rows))
         return rows, at
@@ -261,10 +269,12 @@ class Reconstructor(ReconstructionNetwork):
         voxels = Voxels(rows=rows, at=given, rest=self._rest(rows[0]), edge=n)
         return voxels if rows[0].device.type == "cpu" else voxels.dense()
 
-    def _rest(self, rows: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _rest(self, like: Tensor) -> Tensor:
         """Values (c) of the voxels that lie beyond `hull_range` of all hulls: nothing but the hulls' clipped fields."""
         hulls = len(self.hull_tolerances)
-        return torch.cat([rows.new_zeros(rows.shape[1] - hulls), rows.new_ones(hulls)])
+        far = torch.cat([like.new_zeros(self._known - hulls), like.new_ones(hulls)])
+        return far if self.compress is None else self.compress(far)
 
 
 def _normals(points: Tensor, prior: HullPrior) -> Tensor:
