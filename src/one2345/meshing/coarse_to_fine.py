@@ -31,8 +31,6 @@ from .lattice import Lattice, LatticeStats, sample_dense
 log = logging.getLogger(__name__)
 
 MAX_ROUNDS = 12
-PIECE = 4096
-"""Blocks at a time where all their nodes are looked at."""
 
 
 def sample_near_surface(
@@ -118,13 +116,8 @@ class _Blocks:
         """Node at the middle of blocks (m, 3); never more than size / 2 nodes from any node of the block."""
         return (block * self.size + self.size // 2).clamp_max(self.last)
 
-    def nodes(self, block: Tensor) -> Tensor:
-        """All nodes (m, (size + 1)^3, 3) of blocks (m, 3), rims included."""
-        line = torch.arange(self.size + 1, device=self.device)
-        return (block[:, None] * self.size + torch.cartesian_prod(line, line, line)).clamp_max(self.last)
-
     def steps_to_centre(self, block: Tensor) -> Tensor:
-        """Distance (m, (size + 1)^3), in nodes, of the `nodes` of blocks (m, 3) from their centres."""
+        """Distance (m, (size + 1)^3), in nodes, of all nodes of blocks (m, 3) from their centres, see `at_blocks`."""
         line = torch.arange(self.size + 1, device=self.device)
         away = (block[..., None] * self.size + line).clamp_max(self.last) - self.centre(block)[..., None]
         x, y, z = away.float().square().unbind(1)
@@ -213,13 +206,11 @@ def _evaluate_blocks(
     """Evaluate all nodes of the kept blocks, rims included; steepest slope to a centre per coarse block."""
     h, blocks = lattice.box.voxel_size, _Blocks(lattice, size)
     steep = torch.zeros(coarse_shape, device=lattice.device)
-    pieces = kept.nonzero().split(PIECE)
-    lattice.evaluate_all(blocks.nodes(piece).flatten(0, 1) for piece in pieces)
-    for piece in pieces:
-        node, centre = blocks.nodes(piece), blocks.centre(piece)
-        difference = lattice.at(node.flatten(0, 1)).view(node.shape[:2]) - lattice.at(centre)[:, None]
-        distance = h * blocks.steps_to_centre(piece)
-        _raise_to(steep, piece // (start // size), (difference.abs() / distance.clamp_min(h)).amax(1))
+    every = kept.nonzero()
+    value = lattice.at_blocks(every, size)
+    centre = value[:, len(value.T) // 2, None]
+    slope = (value - centre).abs() / (h * blocks.steps_to_centre(every)).clamp_min(h)
+    _raise_to(steep, every // (start // size), slope.amax(1))
     return steep
 
 
@@ -236,22 +227,8 @@ def _crossings(lattice: Lattice, sides: Tensor, kept: Tensor, size: int) -> Tens
         apart = (low(sides) != high(sides)) & ~low(kept) & ~high(kept)
         low(found).logical_or_(apart)
         high(found).logical_or_(apart)
-    # Known nodes, of kept blocks for the most part, on another side than a skipped block that they touch. Blocks are
-    # numbered as if there were one more along each axis, which a node at the far end of the lattice belongs to.
-    line = kept.shape[0] + 1
-    skipped = F.pad(torch.where(kept, 0, sides), (0, 1) * 3).flatten()
-    torn = torch.zeros_like(skipped, dtype=torch.bool)
-    index, value = lattice.known()
-    side, block = _side(value), index >> (size.bit_length() - 1)
-    number = (block[:, 0] * line + block[:, 1]) * line + block[:, 2]
-    rim = (index == block * size) & (index > 0)  # belongs to the block before, too
-    rims = (rim * torch.tensor([4, 2, 1], device=lattice.device)).sum(1, dtype=torch.uint8)
-    for lower in range(8):
-        touches = ((rims & lower) == lower).nonzero()[:, 0]
-        at = number[touches] - (((lower >> 2) * line + (lower >> 1 & 1)) * line + (lower & 1))
-        there = skipped[at]
-        torn[at[(there != 0) & (there != side[touches])]] = True
-    return found | torn.view(line, line, line)[:-1, :-1, :-1]
+    # Known nodes, of kept blocks for the most part, on another side than a skipped block that they touch.
+    return found | lattice.torn(torch.where(kept, 0, sides), size)
 
 
 def _probe(lattice: Lattice, kept: Tensor, size: int, flat: Tensor) -> Tensor:

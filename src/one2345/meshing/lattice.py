@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from one2345.errors import InputError
 from one2345.geometry import Box
+
+from . import lattice_loops
 
 Sdf = Callable[[Tensor], Tensor]
 """Signed distance (p,) of world points (p, 3) float32, negative inside."""
@@ -18,6 +22,8 @@ FAR = 1e3
 BITS = 3
 EDGE = 1 << BITS
 """Nodes along an edge of a brick."""
+PIECE = 4096
+"""Blocks at a time where all their nodes are looked at."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,46 @@ class Lattice:
         """Evaluate those of the nodes (p, 3) that are not known yet; nodes may be named more than once."""
         self._evaluate(self._places(index))
 
-    def evaluate_all(self, pieces: Iterable[Tensor]) -> None:
-        """`evaluate` of all pieces (p, 3) together."""
-        marked = [self._places(piece).to(torch.int32) for piece in pieces]
-        if marked:
-            self._evaluate(torch.cat(marked))
+    def at_blocks(self, blocks: Tensor, size: int) -> Tensor:
+        """Field values (m, (size + 1)^3) at all nodes of blocks (m, 3) of `size` cells, rims included, the last axis
+        fastest; evaluates those not known yet. Beyond the lattice's end its last node counts."""
+        step = min(size, EDGE) if self._looped else 1  # loops need no more than a node in each brick
+        line = torch.arange(0, size + 1, step, device=self.device)
+        offsets = torch.cartesian_prod(line, line, line)
+        places = torch.empty(len(blocks), (size + 1) ** 3, dtype=torch.int32, device=self.device)
+        last = self.box.resolution - 1
+        for start in range(0, len(blocks), PIECE):
+            piece = slice(start, start + PIECE)
+            nodes = (blocks[piece, None] * size + offsets).clamp_max(last).flatten(0, 1)
+            if self._looped:
+                self._hold(nodes)
+            else:
+                places[piece] = self._places(nodes).view(-1, len(offsets))
+        if self._looped:
+            lattice_loops.place(blocks, size, last, self._slots, self._per_axis, BITS, places)
+        self._evaluate(places.flatten())
+        return self._store[places]
+
+    def torn(self, skipped: Tensor, size: int) -> Tensor:
+        """Which blocks (m, m, m) of `size` cells have a known node, rims included, on another side than theirs in
+        skipped (m, m, m) int8; 0 there: not asked about."""
+        if self._looped:
+            return lattice_loops.torn(self._store, self._bricks, self._per_axis, BITS, size, skipped)
+        # Blocks are numbered as if there were one more along each axis, which a node at the far end belongs to.
+        line = skipped.shape[0] + 1
+        skipped = F.pad(skipped, (0, 1) * 3).flatten()
+        torn = torch.zeros_like(skipped, dtype=torch.bool)
+        index, value = self.known()
+        side, block = torch.where(value > 0, 1, -1), index // size
+        number = (block[:, 0] * line + block[:, 1]) * line + block[:, 2]
+        rim = (index == block * size) & (index > 0)  # belongs to the block before, too
+        for x, y, z in itertools.product((0, 1), repeat=3):
+            before = torch.tensor([x, y, z], device=self.device)
+            touches = (rim | (before == 0)).all(1).nonzero()[:, 0]
+            at = number[touches] - ((x * line + y) * line + z)
+            there = skipped[at]
+            torn[at[(there != 0) & (there != side[touches])]] = True
+        return torn.view(line, line, line)[:-1, :-1, :-1]
 
     def known(self) -> tuple[Tensor, Tensor]:
         """Nodes (m, 3) that hold the field's own value, and the values (m,)."""
@@ -128,8 +169,18 @@ class Lattice:
         found = self._store[slot.clamp_min(0) * EDGE**3 + within]
         return found.masked_fill_(slot < 0, torch.nan)
 
+    @property
+    def _looped(self) -> bool:
+        """Whether accounts are kept by compiled loops. What they compute is the same."""
+        return self.device.type == "cpu"
+
     def _places(self, index: Tensor) -> Tensor:
         """Where nodes (p, 3) are kept (p,), with memory for their bricks."""
+        brick, within = self._hold(index)
+        return self._slots[brick].long() * EDGE**3 + within
+
+    def _hold(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Get memory for the bricks of nodes (p, 3); their `_split`."""
         brick, within = self._split(index)
         needed = torch.zeros(self._slots.shape, dtype=torch.bool, device=self.device)
         needed[brick] = True
@@ -139,7 +190,7 @@ class Lattice:
             self._slots[new] = torch.arange(used, used + len(new), dtype=torch.int32, device=self.device)
             self._bricks = torch.cat([self._bricks, new])
             self._store = torch.cat([self._store, self._store.new_full((len(new) * EDGE**3,), torch.nan)])
-        return self._slots[brick].long() * EDGE**3 + within
+        return brick, within
 
     def _split(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Brick and place in it of nodes (p, 3)."""
@@ -162,7 +213,11 @@ class Lattice:
             wanted[places] = True
             places = wanted.nonzero()[:, 0]
         for part in places.split(self.chunk) if len(places) else ():
-            points = self.box.to_world(self._axis[self._nodes(part)])
+            if self._looped:
+                along = lattice_loops.positions(part, self._bricks, self._per_axis, BITS, self._axis)
+            else:
+                along = self._axis[self._nodes(part)]
+            points = self.box.to_world(along)
             with torch.no_grad():
                 value = self.sdf(points)
             if value.shape != (len(part),):
