@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from one2345.geometry import (
+    Box,
     Cameras,
     camera_rays,
     cone_distances,
@@ -189,3 +190,20 @@ def test_a_point_that_is_no_number_has_no_distance() -> None:
     assert values[1:3].isnan().all() and gradients[1:3].isnan().all()
     assert torch.equal(values[0], values[3]) and torch.equal(gradients[0], gradients[3])
     assert values[0].isfinite().all()
+
+
+def test_a_limit_saves_views_of_far_points_only() -> None:
+    cameras = load_plan("published").cameras(20.0, 32)
+    masks = torch.zeros(len(cameras), 32, 32)
+    masks[:, 10:22, 12:20] = 1
+    distances = mask_distance(masks)
+    points = Box(half_edge=0.6, resolution=24).nodes().reshape(-1, 3)
+    given = points, distances, masks, cameras
+    sdf, mask, count = hull_evidence(*given, tolerances=[0.0, 0.1])
+    limited, some_mask, some_count = hull_evidence(*given, tolerances=[0.0, 0.1], limit=0.1)
+    near = sdf[:, -1] <= 0.1
+    assert 0.05 < near.float().mean() < 0.5
+    assert torch.equal(limited[near], sdf[near])
+    assert torch.equal(some_mask[near], mask[near]) and torch.equal(some_count[near], count[near])
+    assert (limited[~near] > 0.1).all()
+    assert (some_count < count).float().mean() > 0.3

@@ -26,6 +26,7 @@ def hulls(
     matrices: Array,
     focal: Array,
     ranks: Array,
+    limit: np.float32,
     start: int,
     stop: int,
     distances: Array,
@@ -36,7 +37,8 @@ def hulls(
     """Fill in rows start to stop of what is asked for; an array without entries isn't.
 
     points: (p, 3). maps, masks: (n, h, w), distances to the outlines, and masks. matrices: (n, 3, 4) to pixels times
-    depth. focal: (n). ranks: (k), 0 the largest cone distance of a point. Results: distances (p, k), their gradients
+    depth. focal: (n). ranks: (k), 0 the largest cone distance of a point. limit: points are left alone as soon as all
+    their distances are beyond it, with what is known of them by then. Results: distances (p, k), their gradients
     (p, k, 3), mean mask of the views that see a point (p) and their number (p). All float32, but for ranks and count.
     """
     views, height, width = maps.shape
@@ -99,6 +101,9 @@ def hulls(
                     found, held = value[i], largest[rank, i]
                     largest[rank, i] = found if found > held else held
                     value[i] = held if found > held else found
+            # More views only make the distances larger.
+            if largest[kept - 1, :block].min() > limit:
+                break
         for i in range(block):
             for k in range(len(ranks)):
                 distances[first + i, k] = largest[ranks[k], i]

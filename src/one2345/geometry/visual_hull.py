@@ -117,14 +117,16 @@ def hull_evidence(
     cameras: Cameras,
     *,
     tolerances: Sequence[float] = (0.0,),
+    limit: float = torch.inf,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`hull_sdf` at each of k tolerances (p, k), the mean mask over the views that see a point (p), 0 without any, and
     their number (p).
 
-    masks: (n, h, w), of the size of `distances`; bilinear between pixel centres, the border value beyond them.
+    masks: (n, h, w), of the size of `distances`; bilinear between pixel centres, the border value beyond them. limit:
+    where all the distances are beyond it, they may be any that are, and mask and number those over some of the views.
     """
     if _looped(points_world):
-        found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=False)
+        found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=False, limit=limit)
         return found.distances, found.cover, found.viewers
     maps = torch.stack([distances, masks], 1)
     found = []
@@ -161,6 +163,7 @@ def _hulls(
     tolerances: Sequence[float],
     *,
     slopes: bool,
+    limit: float = torch.inf,
 ) -> _Hulls:
     """By compiled loops."""
     from .hull_loops import hulls
@@ -176,7 +179,8 @@ def _hulls(
     maps = distances.to(points), points.new_empty(0, 0, 0) if masks is None else masks.to(points)
     given = [as_array(part) for part in (points, *maps, *_projections(cameras, points), torch.tensor(ranks))]
     made = [part.numpy() for part in found]
-    share_out(len(points), lambda start, stop: fill(*given, start, stop, *made))
+    limit = np.float32(limit)
+    share_out(len(points), lambda start, stop: fill(*given, limit, start, stop, *made))
     return found
 
 

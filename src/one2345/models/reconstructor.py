@@ -243,8 +243,9 @@ class Reconstructor(ReconstructionNetwork):
         cameras = prior.cameras[0]
         with torch.no_grad():
             hulls, mask, count = hull_evidence(
-                points, prior.silhouettes[0], masks, cameras, tolerances=prior.tolerances
-            )
+                points, prior.silhouettes[0], masks, cameras, tolerances=prior.tolerances,
+                limit=self.hull_range,
+            )  # fmt: skip
             clipped = (hulls / self.hull_range).clamp(-1, 1)
             evidence = torch.cat([torch.stack([mask, count / len(cameras)], 1), clipped], 1)
             near = hulls[:, -1] < self.hull_range
