@@ -107,13 +107,14 @@ def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: 
     points = (torch.rand(300, 3, generator=torch.Generator().manual_seed(2)) - 0.5) * 3
     points[:40] += 20
     distances = mask_distance(masks)
-    sdf, mask, count = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
+    evidence = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
     with monkeypatch.context() as patch:  # all views together, as on other devices
         patch.setattr(visual_hull, "_looped", lambda points: False)
         patch.setattr(visual_hull, "POINTS", 32)
         together = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
-    for one, other in zip((sdf, mask, count), together, strict=True):
+    for one, other in zip(evidence[:3], together[:3], strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    sdf, mask, count, _ = evidence
     cones = cone_distances(points, distances, cameras)
     of_eight = cones.topk(2, dim=0).values  # none and one overruled
     torch.testing.assert_close(sdf.T, of_eight, atol=1e-5, rtol=1e-5)
@@ -174,8 +175,9 @@ def test_loops_equal_the_plain_operations(threads: int, monkeypatch: pytest.Monk
     same = ((gradients - plain[1]).abs() < 1e-3).all(-1)
     assert same.double().mean() > 0.998 and (plain[1].norm(dim=-1) > 0.5).any()
     wanted = hull_evidence(points, distances, masks, cameras, tolerances=[0.4, 0.0, 0.2])
-    for one, other in zip(evidence, wanted, strict=True):
+    for one, other in zip(evidence[:3], wanted[:3], strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+    assert torch.equal(evidence.gradients, gradients[:, 0]) and torch.equal(wanted.gradients, plain[1][:, 0])
     assert evidence[0].isinf().any() and (evidence[2] == 0).any() and (evidence[2] == 5).any()
     assert (gradients[evidence[0].isinf()] == 0).all()
 
@@ -199,11 +201,12 @@ def test_a_limit_saves_views_of_far_points_only() -> None:
     distances = mask_distance(masks)
     points = Box(half_edge=0.6, resolution=24).nodes().reshape(-1, 3)
     given = points, distances, masks, cameras
-    sdf, mask, count = hull_evidence(*given, tolerances=[0.0, 0.1])
-    limited, some_mask, some_count = hull_evidence(*given, tolerances=[0.0, 0.1], limit=0.1)
+    sdf, mask, count, gradients = hull_evidence(*given, tolerances=[0.0, 0.1])
+    limited, some_mask, some_count, some_gradients = hull_evidence(*given, tolerances=[0.0, 0.1], limit=0.1)
     near = sdf[:, -1] <= 0.1
     assert 0.05 < near.float().mean() < 0.5
     assert torch.equal(limited[near], sdf[near])
     assert torch.equal(some_mask[near], mask[near]) and torch.equal(some_count[near], count[near])
+    assert torch.equal(some_gradients[near], gradients[near])
     assert (limited[~near] > 0.1).all()
     assert (some_count < count).float().mean() > 0.3

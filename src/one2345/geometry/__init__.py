@@ -30,6 +30,7 @@ from .projection import hold_in_frame, in_frame, project, sample_views
 from .rays import Rays, camera_rays, pixel_centres, pixel_rays, z_per_t
 from .similarity import Similarity
 from .visual_hull import (
+    HullEvidence,
     cone_distances,
     hull_distances,
     hull_distances_and_gradients,
@@ -46,6 +47,7 @@ __all__ = [
     "Y_UP_FROM_Z_UP",
     "Box",
     "Cameras",
+    "HullEvidence",
     "Mesh",
     "PlannedView",
     "Rays",

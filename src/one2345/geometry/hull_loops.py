@@ -38,8 +38,9 @@ def hulls(
 
     points: (p, 3). maps, masks: (n, h, w), distances to the outlines, and masks. matrices: (n, 3, 4) to pixels times
     depth. focal: (n). ranks: (k), 0 the largest cone distance of a point. limit: points are left alone as soon as all
-    their distances are beyond it, with what is known of them by then. Results: distances (p, k), their gradients
-    (p, k, 3), mean mask of the views that see a point (p) and their number (p). All float32, but for ranks and count.
+    their distances are beyond it, with what is known of them by then. Results: distances (p, k), gradients of the first
+    of them (p, up to k, 3), mean mask of the views that see a point (p) and their number (p). All float32, but for
+    ranks and count.
     """
     views, height, width = maps.shape
     flat, covers = maps.reshape(-1), masks.reshape(-1)
@@ -115,7 +116,10 @@ def hulls(
                 cover[first + i] = total[i] / max(seen[i], ONE)
         if len(gradients):
             for i in range(block):
-                for k in range(len(ranks)):
+                for k in range(gradients.shape[1]):
+                    if largest[kept - 1, i] > limit:
+                        gradients[first + i, k] = ZERO
+                        continue
                     view = 0
                     while view < views - 1 and cones[view, i] != largest[ranks[k], i]:
                         view += 1

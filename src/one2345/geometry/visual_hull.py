@@ -83,7 +83,7 @@ def hull_distances(
 ) -> Tensor:
     """`hull_sdf` of points (p, 3) at each of k tolerances: (p, k)."""
     if _looped(points_world):
-        return _hulls(points_world, distances, None, cameras, tolerances, slopes=False).distances
+        return _hulls(points_world, distances, None, cameras, tolerances, slopes=0).distances
     pieces = points_world.split(POINTS)
     return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerances) for piece in pieces])
 
@@ -97,19 +97,31 @@ def hull_distances_and_gradients(
     A map is bilinear between pixel centres, so its slope jumps there. Where all views lie behind, the gradient is zero.
     """
     if _looped(points_world):
-        found = _hulls(points_world, distances, None, cameras, tolerances, slopes=True)
+        found = _hulls(points_world, distances, None, cameras, tolerances, slopes=len(tolerances))
         return found.distances, found.gradients
-    matrices, focal = _projections(cameras, points_world)
-    values, gradients = [], []
+    projections, values, gradients = _projections(cameras, points_world), [], []
     for piece in points_world.split(POINTS):
         cones = cone_distances(piece, distances, cameras)
         found = _vote(cones, tolerances)
-        deciding = torch.stack([(cones == value).to(torch.uint8).argmax(0) for value in found.unbind(1)], 1)
         values.append(found)
-        gradients.append(_cone_gradients(piece, distances, matrices, focal, deciding))
+        gradients.append(_cone_gradients(piece, distances, *projections, _deciding(cones, found)))
     return torch.cat(values), torch.cat(gradients)
 
 
+class HullEvidence(NamedTuple):
+    """What the silhouettes of n views tell of p points, see `hull_evidence`.
+
+    distances: (p, k) `hull_sdf` at each of k tolerances. mask: (p) the mean over the views that see a point, 0 without
+    any. count: (p) their number. gradients: (p, 3) of the first distance, in the world.
+    """
+
+    distances: Tensor
+    mask: Tensor
+    count: Tensor
+    gradients: Tensor
+
+
+@torch.no_grad()
 def hull_evidence(
     points_world: Tensor,
     distances: Tensor,
@@ -118,26 +130,27 @@ def hull_evidence(
     *,
     tolerances: Sequence[float] = (0.0,),
     limit: float = torch.inf,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`hull_sdf` at each of k tolerances (p, k), the mean mask over the views that see a point (p), 0 without any, and
-    their number (p).
+) -> HullEvidence:
+    """All that the silhouettes tell of points (p, 3).
 
-    masks: (n, h, w), of the size of `distances`; bilinear between pixel centres, the border value beyond them. limit:
-    where all the distances are beyond it, they may be any that are, and mask and number those over some of the views.
+    distances, masks: (n, h, w), of the same size; bilinear between pixel centres, the border value beyond them. limit:
+    where all the distances are beyond it, they may be any that are, and the rest that of some of the views, or 0.
     """
     if _looped(points_world):
-        found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=False, limit=limit)
-        return found.distances, found.cover, found.viewers
+        found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=1, limit=limit)
+        return HullEvidence(found.distances, found.cover, found.viewers, found.gradients[:, 0])
     maps = torch.stack([distances, masks], 1)
-    found = []
+    projections, found = _projections(cameras, points_world), []
     for piece in points_world.split(POINTS):
         look = _look(piece, maps, cameras)
         seen = (look.depth > 0) & (look.across.abs() <= 1) & (look.down.abs() <= 1)
         count = seen.sum(0)
         mean = (look.sampled[:, 1] * seen).sum(0) / count.clamp_min(1)
-        found.append((_vote(look.cones, tolerances), mean, count))
-    sdf, mask, count = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return sdf, mask, count
+        sdf = _vote(look.cones, tolerances)
+        deciding = _deciding(look.cones, sdf[:, :1])
+        gradients = _cone_gradients(piece, distances, *projections, deciding)[:, 0]
+        found.append((sdf, mean, count, gradients))
+    return HullEvidence(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _looped(points: Tensor) -> bool:
@@ -162,17 +175,17 @@ def _hulls(
     cameras: Cameras,
     tolerances: Sequence[float],
     *,
-    slopes: bool,
+    slopes: int,
     limit: float = torch.inf,
 ) -> _Hulls:
-    """By compiled loops."""
+    """By compiled loops, with the gradients of the first `slopes` distances."""
     from .hull_loops import hulls
 
     fill: Callable[..., None] = hulls
     ranks = _ignored(tolerances, len(cameras))
     found = _Hulls(
         points.new_empty(len(points), len(ranks)),
-        points.new_empty(len(points) if slopes else 0, len(ranks), 3),
+        points.new_empty(len(points) if slopes else 0, slopes, 3),
         points.new_empty(0 if masks is None else len(points)),
         torch.empty(0 if masks is None else len(points), dtype=torch.int64),
     )
@@ -252,6 +265,11 @@ def _vote(cones: Tensor, tolerances: Sequence[float]) -> Tensor:
     """The largest (p, k) of cones (n, p), but for the shares that are ignored."""
     ranks = _ignored(tolerances, len(cones))
     return torch.topk(cones, max(ranks) + 1, dim=0).values[ranks].T
+
+
+def _deciding(cones: Tensor, found: Tensor) -> Tensor:
+    """The first of n views whose cones (n, p) have the values found (p, k): (p, k)."""
+    return torch.stack([(cones == value).to(torch.uint8).argmax(0) for value in found.unbind(1)], 1)
 
 
 def _ignored(tolerances: Sequence[float], views: int) -> list[int]:

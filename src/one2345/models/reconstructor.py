@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry import Box, Cameras, hull_distances_and_gradients, hull_evidence, mask_distance
+from ..geometry import Box, Cameras, hull_evidence, mask_distance
 from ..rendering import Variance
 from .base import ReconstructionNetwork
 from .blend_net import BlendNet, unit
@@ -242,19 +242,21 @@ class Reconstructor(ReconstructionNetwork):
         """
         cameras = prior.cameras[0]
         with torch.no_grad():
-            hulls, mask, count = hull_evidence(
+            found = hull_evidence(
                 points, prior.silhouettes[0], masks, cameras, tolerances=prior.tolerances,
                 limit=self.hull_range,
             )  # fmt: skip
-            clipped = (hulls / self.hull_range).clamp(-1, 1)
-            evidence = torch.cat([torch.stack([mask, count / len(cameras)], 1), clipped], 1)
-            near = hulls[:, -1] < self.hull_range
+            clipped = (found.distances / self.hull_range).clamp(-1, 1)
+            share = found.count / len(cameras)
+            evidence = torch.cat([torch.stack([found.mask, share], 1), clipped], 1)
+            near, normals = found.distances[:, -1] < self.hull_range, unit(found.gradients.T).T
             at = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
-            lifted = points if at is None else points[at]
-            normals = _normals(lifted, prior) if self.split_views else None
-        rows, _ = lift_rows(features, lifted, cameras, Lifting(), normals=normals)
-        known = [rows] if self.split_views else reversed(rows.chunk(2, 1))
-        rows = torch.cat([*known, evidence if at is None else evidence[at]], 1)
+            if at is not None:
+                points, evidence, normals = points[at], evidence[at], normals[at]
+        normals = normals if self.split_views else None
+        rows, _ = lift_rows(features, points, cameras, Lifting(), normals=normals)
+        lifted = [rows] if self.split_views else reversed(rows.chunk(2, 1))
+        rows = torch.cat([*lifted, evidence], 1)
         if self.compress is not None:
             rows = self.compress(rows)
         if at is None:
@@ -276,14 +278,6 @@ class Reconstructor(ReconstructionNetwork):
         hulls = len(self.hull_tolerances)
         far = torch.cat([like.new_zeros(self._known - hulls), like.new_ones(hulls)])
         return far if self.compress is None else self.compress(far)
-
-
-def _normals(points: Tensor, prior: HullPrior) -> Tensor:
-    """Unit gradients (p, 3) of one object's strictest hull at points (p, 3)."""
-    _, gradients = hull_distances_and_gradients(
-        points, prior.silhouettes[0], prior.cameras[0], tolerances=prior.tolerances[:1]
-    )
-    return unit(gradients[:, 0].T).T
 
 
 def _tolerances(given: float | Sequence[float]) -> tuple[float, ...]:
