@@ -27,7 +27,7 @@ class FeatureNet(nn.Module):
     ) -> None:
         super().__init__()
         fine, middle, coarse = channels
-        self.norm = norm
+        self.norm, self.in_channels = norm, in_channels
         self.out_channels = (*out_channels, coarse)
         self.conv0 = nn.Sequential(
             conv2d_unit(in_channels, fine, norm=norm), conv2d_unit(fine, fine, norm=norm)

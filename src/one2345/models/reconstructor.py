@@ -119,6 +119,7 @@ class Reconstructor(ReconstructionNetwork):
     each with another share of the views overruled: the 3D network is given all of them and, at each voxel, says by
     which shares they are mixed.
 
+    feature_net: with 4 input channels it is given the masks, with 3 the pictures alone.
     split_views: at each voxel the views that lie before it and those behind it, as the strictest hull's gradient tells,
     have a mean and a variance each (`lift_rows`), so that opposite sides of an object are not compared.
     compressed: a layer of so many units takes all that is known of a voxel before the 3D network does; None: no layer.
@@ -222,7 +223,7 @@ class Reconstructor(ReconstructionNetwork):
 
     def _features(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Features of images (b, v, 3, h, w) and masks (b, v, h, w): fine (b v, f, h, w), middle (b, v, c, ...)."""
-        inputs = torch.cat([images, masks[:, :, None]], 2).flatten(0, 1)
+        inputs = torch.cat([images, masks[:, :, None]], 2)[:, :, : self.feature_net.in_channels].flatten(0, 1)
         size = inputs.shape[-2:]
         smaller = 1.0 if self.feature_pixels is None else min(1.0, self.feature_pixels / max(size))
         if smaller < 1:
