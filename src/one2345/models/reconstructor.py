@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry import Box, Cameras, hull_evidence, mask_distance
+from ..geometry import Box, Cameras, HullEvidence, hull_evidence, mask_distance
 from ..rendering import Variance
 from .base import ReconstructionNetwork
 from .blend_net import BlendNet, unit
@@ -247,14 +247,13 @@ class Reconstructor(ReconstructionNetwork):
                 points, prior.silhouettes[0], masks, cameras, tolerances=prior.tolerances,
                 limit=self.hull_range,
             )  # fmt: skip
-            clipped = (found.distances / self.hull_range).clamp(-1, 1)
-            share = found.count / len(cameras)
-            evidence = torch.cat([torch.stack([found.mask, share], 1), clipped], 1)
-            near, normals = found.distances[:, -1] < self.hull_range, unit(found.gradients.T).T
+            near = found.distances[:, -1] < self.hull_range
             at = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
             if at is not None:
-                points, evidence, normals = points[at], evidence[at], normals[at]
-        normals = normals if self.split_views else None
+                points, found = points[at], HullEvidence(*(part[at] for part in found))
+            clipped = (found.distances / self.hull_range).clamp(-1, 1)
+            evidence = torch.cat([torch.stack([found.mask, found.count / len(cameras)], 1), clipped], 1)
+            normals = unit(found.gradients.T).T if self.split_views else None
         rows, _ = lift_rows(features, points, cameras, Lifting(), normals=normals)
         lifted = [rows] if self.split_views else reversed(rows.chunk(2, 1))
         rows = torch.cat([*lifted, evidence], 1)
