@@ -13,6 +13,7 @@ is there already is not made again.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     given = parser.parse_args()
+    given.rows = list(dict.fromkeys([BASE, *given.rows]))
+    given.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(lambda row: _train(row, given), given.rows))
     found = _measure(given)
@@ -65,7 +68,7 @@ def main() -> None:
 
 
 def _run_folder(row: str, given: argparse.Namespace) -> Path:
-    return given.out / "runs" / "sdf_mixed" / row
+    return given.out / "runs" / "sdf_mixed" / f"{row}-{given.steps}"
 
 
 def _train(row: str, given: argparse.Namespace) -> None:
@@ -75,19 +78,20 @@ def _train(row: str, given: argparse.Namespace) -> None:
         f"scale.steps={given.steps}", f"scale.val_every={given.steps}",
         "scale.val_objects=2", f"data.root={given.pool}", f"data.also=[{given.shapes}]", "data.batch_size=1",
         "evaluate.objects=1", "evaluate.hull=false", "evaluate.sphere=false", "evaluate.pictures=false",
-        f"run.root={given.out / 'runs'}", f"run.id={row}",
+        f"run.root={given.out / 'runs'}", f"run.id={row}-{given.steps}",
         *ROWS[row].format(shapes=given.shapes).split(),
     ]  # fmt: skip
-    with (given.out / f"{row}.log").open("w", encoding="utf-8") as log:
+    with (given.out / f"{row}.log").open("a", encoding="utf-8") as log:
         _call(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _measure(given: argparse.Namespace) -> dict[str, Any]:
     """The rows side by side, and the hulls of the same views."""
-    out = given.out / "comparison"
+    what = f"{given.steps} {given.objects} {given.rows}"
+    out = given.out / f"comparison-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     others = ", ".join(f"{row}: {_run_folder(row, given)}" for row in given.rows if row != BASE)
     command = [
-        "evaluate.py", f"ckpt={_run_folder(BASE, given)}", f"evaluate.checkpoints={{{others}}}",
+        "evaluate.py", f"ckpt={_run_folder(BASE, given)}", *([f"evaluate.checkpoints={{{others}}}"] if others else []),
         "scale=laptop", "scale.views=32", "plan=published", "data=folder", f"data.root={given.pool}",
         "data.test_split=val", f"evaluate.objects={given.objects}", f"evaluate.inputs=[{','.join(KINDS)}]",
         "evaluate.sphere=false", "evaluate.pictures=false", f"out={out}",
@@ -130,10 +134,10 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _lead(ours: dict[str, float | None], base: dict[str, float | None]) -> str:
-    both = [(ours[i], base[i]) for i in ours if base.get(i) is not None and ours[i] is not None]
-    if len(both) < 2:
+    pairs = [(score, base.get(name)) for name, score in ours.items()]
+    differences = [a - b for a, b in pairs if a is not None and b is not None]
+    if len(differences) < 2:
         return ""
-    differences = [a - b for a, b in both if a is not None and b is not None]
     mean = sum(differences) / len(differences)
     spread = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
     return f"{mean:+.4f} ± {(spread / len(differences)) ** 0.5:.4f}"

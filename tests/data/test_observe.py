@@ -154,3 +154,5 @@ def test_paint_out_of_range_or_for_blender(name: str) -> None:
         Recipe(**{name: 2})
     with pytest.raises(InputError, match=rf"{name}=0.5: is the ray caster's"):
         Recipe(renderer=BlenderRenderer(python=sys.executable), **{name: 0.5})
+    with pytest.raises(InputError, match=rf"{name}=0.5: paint goes over colours without shading=0.3"):
+        Recipe(shading=0.3, **{name: 0.5})

@@ -49,15 +49,17 @@ def test_torn_blocks(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(lattice.torn(skipped, size), expected)
 
 
-def test_nodes_of_blocks_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [2, 4, 12])
+def test_nodes_of_blocks_in_order(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(points: torch.Tensor) -> torch.Tensor:
         return (points * torch.tensor([100.0, 10.0, 1.0])).sum(-1)
 
     blocks = torch.tensor([[0, 0, 0], [2, 1, 0], [2, 2, 2]])
-    box = Box(resolution=10)
-    line = torch.arange(5)
-    nodes = (blocks[:, None] * 4 + torch.cartesian_prod(line, line, line)).clamp_max(9)
+    box = Box(resolution=2 * size + 2)
+    line = torch.arange(size + 1)
+    nodes = (blocks[:, None] * size + torch.cartesian_prod(line, line, line)).clamp_max(2 * size + 1)
     expected = tell(box.to_world(box.axis().float()[nodes]))
     for looped in (True, False):
         monkeypatch.setattr(Lattice, "_looped", looped)
-        torch.testing.assert_close(Lattice(tell, box).at_blocks(blocks, 4), expected)
+        torch.testing.assert_close(Lattice(tell, box).at_blocks(blocks, size), expected)
+        assert Lattice(tell, box).at_blocks(blocks[:0], size).shape == (0, (size + 1) ** 3)

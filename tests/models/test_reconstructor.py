@@ -1,12 +1,17 @@
 """What the reconstruction network starts from, and which views its colours come from."""
 
+from typing import Any
+
 import pytest
 import torch
 from tests.training.scenes import GREEN, RED, TINY, TRUE_RADIUS, sphere_batch
 
 from one2345.build import build
+from one2345.data.batch import SceneBatch
 from one2345.errors import InputError
 from one2345.geometry import hull_sdf, mask_distance
+from one2345.models import Reconstructor, reconstructor
+from one2345.models.cost_volume import lift_rows
 
 
 def test_one_view_gives_the_colour_seen_from_closest() -> None:
@@ -86,3 +91,83 @@ def test_features_are_made_at_the_size_of_training_colours_at_the_size_given() -
     assert seen[1].shape[-2:] == (32, 32)
     torch.testing.assert_close(seen[1], seen[0])
     assert maps[1].shape[-2:] == (64, 64) and torch.equal(maps[1][:, :, :3], large[0])
+
+
+SPLIT = {
+    **TINY,
+    "split_views": True,
+    "compressed": 12,
+    "volume_net": {**TINY["volume_net"], "in_channels": 12},
+}
+
+
+def _split_model() -> Reconstructor:
+    torch.manual_seed(0)
+    model = build(SPLIT)
+    torch.nn.init.normal_(model.sdf_net.layer2.weight, 0.0, 0.1)
+    return model
+
+
+def _loss(model: Reconstructor, batch: SceneBatch) -> torch.Tensor:
+    points = torch.rand(1, 400, 3, generator=torch.Generator().manual_seed(1)) * 0.8 - 0.4
+    return model(batch.images, batch.masks, batch.cameras).sdf(points).square().mean()
+
+
+def test_a_volume_of_few_voxels_or_of_all_is_the_same_with_views_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a CPU the 3D network is given the voxels near the hull, in a compiled graph all of them."""
+    batch, found = sphere_batch(), []
+    for dense in (False, True):
+        model = _split_model()
+        with monkeypatch.context() as patch:
+            if dense:
+                patch.setattr(torch.compiler, "is_compiling", lambda: True)
+            loss = _loss(model, batch)
+        loss.backward()
+        found.append((loss.detach(), [p.grad for p in model.parameters() if p.grad is not None]))
+    (loss, gradients), (other, others) = found
+    torch.testing.assert_close(loss, other, rtol=1e-5, atol=0)
+    assert len(gradients) == len(others)
+    for one, two in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, two, rtol=2e-3, atol=2e-6)
+
+
+def test_gradient_of_the_layer_before_the_3d_network() -> None:
+    """Far voxels included, which all pass through it with the same values."""
+    batch, model = sphere_batch(), _split_model()
+    layer = model.compress[0]
+    for parameter in (layer.bias, layer.weight):
+        (gradient,) = torch.autograd.grad(_loss(model, batch), parameter)
+        direction = gradient / gradient.norm()
+        values = []
+        for step in (1e-2, -1e-2):
+            with torch.no_grad():
+                parameter += step * direction
+                values.append(float(_loss(model, batch)))
+                parameter -= step * direction
+        slope = (values[0] - values[1]) / 2e-2
+        assert slope == pytest.approx(float(gradient.norm()), rel=2e-2)
+
+
+def test_sizes_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match=r"volume_net\.in_channels=19: it is given 12 per voxel"):
+        build({**SPLIT, "volume_net": TINY["volume_net"]})
+    with pytest.raises(InputError, match=r"volume_net\.in_channels=12: it is given 35 per voxel"):
+        build({**SPLIT, "compressed": None})
+
+
+def test_views_are_split_by_normals_that_point_outwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, seen = sphere_batch(), []
+
+    def watched(features: torch.Tensor, points: torch.Tensor, *arguments: Any, normals: torch.Tensor) -> Any:
+        seen.append((points, normals))
+        return lift_rows(features, points, *arguments, normals=normals)
+
+    monkeypatch.setattr(reconstructor, "lift_rows", watched)
+    _split_model()(batch.images, batch.masks, batch.cameras)
+    ((points, normals),) = seen
+    off_centre = points.norm(dim=-1) > 0.15
+    outwards = (torch.nn.functional.normalize(points, dim=-1) * normals).sum(-1)[off_centre]
+    assert torch.allclose(normals.norm(dim=-1), torch.ones(len(normals)), atol=1e-4)
+    assert outwards.mean() > 0.8 and (outwards > 0).float().mean() > 0.97

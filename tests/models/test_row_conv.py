@@ -16,17 +16,17 @@ def test_it_is_the_dense_convolution_and_its_gradients(share: float, monkeypatch
     at = torch.randperm(n**3, generator=draw)[: int(share * n**3)].sort().values
     rows = torch.randn(len(at), c, generator=draw, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(k, c, 3, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
-    rest = torch.tensor([0.0, 0.0, 1.0, -2.0, 0.5], dtype=torch.float64)
+    rest = torch.tensor([0.0, 0.0, 1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(1, k, n, n, n, generator=draw, dtype=torch.float64)
 
     dense = rest.repeat(n**3, 1).index_copy(0, at, rows).view(1, n, n, n, c).permute(0, 4, 1, 2, 3)
     expected = F.conv3d(dense, weight, padding=1)
-    wanted = torch.autograd.grad(expected, [rows, weight], upstream)
+    wanted = torch.autograd.grad(expected, [rows, weight, rest], upstream)
     voxels = Voxels(rows=[rows], at=[at], rest=rest, edge=n)
     found = voxels.convolved(weight)
     torch.testing.assert_close(voxels.dense(), dense)
     torch.testing.assert_close(found, expected)
-    for ours, theirs in zip(torch.autograd.grad(found, [rows, weight], upstream), wanted, strict=True):
+    for ours, theirs in zip(torch.autograd.grad(found, [rows, weight, rest], upstream), wanted, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 

@@ -85,3 +85,13 @@ def _pit() -> Mesh:
     profile = [[0, -0.3], [0.3, -0.3], [0.3, 0.3], [0.1, 0.3], [0.1, -0.1], [0, -0.1]]
     lathed = trimesh.creation.revolve(profile, sections=64)
     return Mesh(vertices=lathed.vertices, faces=lathed.faces)
+
+
+def test_colours_off_the_surface_are_those_of_the_nearest_point_on_it() -> None:
+    item = Painted(random_shape(0, index=3), pattern=1.0, occlusion=1.0, seed=0)
+    samples = item.sample_surface(500, seed=4)
+    off = samples.points + 0.01 * samples.normals
+    nearest = (item.sdf(off) - 0.01).abs() < 1e-4
+    assert nearest.sum() > 300
+    difference = (item.colour(off) - samples.colours)[nearest].abs().mean(1)
+    assert difference.median() < 0.02

@@ -55,7 +55,7 @@ class Recipe:
     input view and those of the free views are drawn, per object. seed: of all draws. normals: store
     normal maps too. shading: of the ray caster, 0 (albedo) to 1 (Lambert). pattern, occlusion: how strongly objects are
     painted over before they are drawn (`one2345.objects.Painted`), 0 to 1. renderer: what makes the pictures;
-    samples are of the object itself whoever draws it. train_samples: of objects of split 'train';
+    samples are of the object itself, painted or not, whoever draws it. train_samples: of objects of split 'train';
     eval_samples: of all others.
     """
 
@@ -92,6 +92,8 @@ class Recipe:
                 raise InputError(f"{name}={value}: must lie in [0, 1]")
             if value and not isinstance(self.renderer, RaycastRenderer):
                 raise InputError(f"{name}={value}: is the ray caster's; Blender draws the file as it is")
+            if value and self.shading:
+                raise InputError(f"{name}={value}: paint goes over colours without shading={self.shading}")
 
     @property
     def view_plan(self) -> ViewPlan:

@@ -31,6 +31,8 @@ from .lattice import Lattice, LatticeStats, sample_dense
 log = logging.getLogger(__name__)
 
 MAX_ROUNDS = 12
+PIECE = 2**15
+"""Blocks at a time where all their nodes are looked at."""
 
 
 def sample_near_surface(
@@ -206,11 +208,11 @@ def _evaluate_blocks(
     """Evaluate all nodes of the kept blocks, rims included; steepest slope to a centre per coarse block."""
     h, blocks = lattice.box.voxel_size, _Blocks(lattice, size)
     steep = torch.zeros(coarse_shape, device=lattice.device)
-    every = kept.nonzero()
-    value = lattice.at_blocks(every, size)
-    centre = value[:, len(value.T) // 2, None]
-    slope = (value - centre).abs() / (h * blocks.steps_to_centre(every)).clamp_min(h)
-    _raise_to(steep, every // (start // size), slope.amax(1))
+    for block in kept.nonzero().split(PIECE):
+        value = lattice.at_blocks(block, size)
+        centre = value[:, len(value.T) // 2, None]
+        slope = (value - centre).abs() / (h * blocks.steps_to_centre(block)).clamp_min(h)
+        _raise_to(steep, block // (start // size), slope.amax(1))
     return steep
 
 

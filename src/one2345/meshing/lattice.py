@@ -13,8 +13,6 @@ from torch.nn import functional as F
 from one2345.errors import InputError
 from one2345.geometry import Box
 
-from . import lattice_loops
-
 Sdf = Callable[[Tensor], Tensor]
 """Signed distance (p,) of world points (p, 3) float32, negative inside."""
 
@@ -22,8 +20,6 @@ FAR = 1e3
 BITS = 3
 EDGE = 1 << BITS
 """Nodes along an edge of a brick."""
-PIECE = 4096
-"""Blocks at a time where all their nodes are looked at."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +75,20 @@ class Lattice:
     def at_blocks(self, blocks: Tensor, size: int) -> Tensor:
         """Field values (m, (size + 1)^3) at all nodes of blocks (m, 3) of `size` cells, rims included, the last axis
         fastest; evaluates those not known yet. Beyond the lattice's end its last node counts."""
-        step = min(size, EDGE) if self._looped else 1  # loops need no more than a node in each brick
-        line = torch.arange(0, size + 1, step, device=self.device)
-        offsets = torch.cartesian_prod(line, line, line)
-        places = torch.empty(len(blocks), (size + 1) ** 3, dtype=torch.int32, device=self.device)
         last = self.box.resolution - 1
-        for start in range(0, len(blocks), PIECE):
-            piece = slice(start, start + PIECE)
-            nodes = (blocks[piece, None] * size + offsets).clamp_max(last).flatten(0, 1)
-            if self._looped:
-                self._hold(nodes)
-            else:
-                places[piece] = self._places(nodes).view(-1, len(offsets))
+        line = torch.arange(size + 1, device=self.device)
+        if self._looped:  # which need no more than a node in each brick
+            line = line[(line % EDGE == 0) | (line == size)]
+        nodes = (
+            (blocks[:, None] * size + torch.cartesian_prod(line, line, line)).clamp_max(last).flatten(0, 1)
+        )
         if self._looped:
-            lattice_loops.place(blocks, size, last, self._slots, self._per_axis, BITS, places)
+            from . import lattice_loops
+
+            self._hold(nodes)
+            places = lattice_loops.places(blocks, size, last, self._slots, self._per_axis, BITS)
+        else:
+            places = self._places(nodes).view(len(blocks), (size + 1) ** 3)
         self._evaluate(places.flatten())
         return self._store[places]
 
@@ -100,6 +96,8 @@ class Lattice:
         """Which blocks (m, m, m) of `size` cells have a known node, rims included, on another side than theirs in
         skipped (m, m, m) int8; 0 there: not asked about."""
         if self._looped:
+            from . import lattice_loops
+
             return lattice_loops.torn(self._store, self._bricks, self._per_axis, BITS, size, skipped)
         # Blocks are numbered as if there were one more along each axis, which a node at the far end belongs to.
         line = skipped.shape[0] + 1
@@ -214,6 +212,8 @@ class Lattice:
             places = wanted.nonzero()[:, 0]
         for part in places.split(self.chunk) if len(places) else ():
             if self._looped:
+                from . import lattice_loops
+
                 along = lattice_loops.positions(part, self._bricks, self._per_axis, BITS, self._axis)
             else:
                 along = self._axis[self._nodes(part)]

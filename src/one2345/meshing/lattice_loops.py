@@ -14,12 +14,12 @@ from ..loops import as_array, compiled, share_out
 Array = NDArray[Any]
 
 
-def place(
-    blocks: Tensor, size: int, last: int, slots: Tensor, per_axis: int, bits: int, places: Tensor
-) -> None:
-    """Fill in places (m, (size + 1)^3) int32 of all nodes of blocks (m, 3), whose bricks have slots."""
-    given, made = (as_array(blocks), size, last, as_array(slots), per_axis, bits), places.numpy()
-    share_out(len(blocks), lambda start, stop: _place(*given, start, stop, made))
+def places(blocks: Tensor, size: int, last: int, slots: Tensor, per_axis: int, bits: int) -> Tensor:
+    """Places (m, (size + 1)^3) int32 of all nodes of blocks (m, 3) of `size` cells, whose bricks have slots."""
+    found = torch.empty(len(blocks), (size + 1) ** 3, dtype=torch.int32)
+    given, made = (as_array(blocks), size, last, as_array(slots), per_axis, bits), found.numpy()
+    share_out(len(blocks), lambda start, stop: _places(*given, start, stop, made))
+    return found
 
 
 def positions(places: Tensor, bricks: Tensor, per_axis: int, bits: int, axis: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def positions(places: Tensor, bricks: Tensor, per_axis: int, bits: int, axis: Te
 
 
 def torn(store: Tensor, bricks: Tensor, per_axis: int, bits: int, size: int, skipped: Tensor) -> Tensor:
-    """Which blocks (m, m, m) of `size` nodes touch a known node on another side than theirs in `skipped` (m, m, m).
+    """Which blocks (m, m, m) of `size` cells touch a known node on another side than theirs in `skipped` (m, m, m).
 
     skipped: 1 or -1, 0 for blocks that are not asked about.
     """
@@ -42,7 +42,7 @@ def torn(store: Tensor, bricks: Tensor, per_axis: int, bits: int, size: int, ski
 
 
 @compiled()
-def _place(
+def _places(
     blocks: Array,
     size: int,
     last: int,
@@ -51,7 +51,7 @@ def _place(
     bits: int,
     start: int,
     stop: int,
-    places: Array,
+    found: Array,
 ) -> None:
     low = (1 << bits) - 1
     for block in range(start, stop):
@@ -64,7 +64,7 @@ def _place(
                     z = min(blocks[block, 2] * size + k, last)
                     slot = slots[((x >> bits) * per_axis + (y >> bits)) * per_axis + (z >> bits)]
                     within = ((x & low) << 2 * bits) | ((y & low) << bits) | (z & low)
-                    places[block, number] = (slot << 3 * bits) + within
+                    found[block, number] = (slot << 3 * bits) + within
                     number += 1
 
 

@@ -45,7 +45,7 @@ class Lifting:
 
     integer_pixels: image position u lies in the middle of pixel u, not on its border.
     leaking: positions outside the image and behind the camera contribute, by up to a pixel beyond the border, where
-    the maps fade to zero; they are not counted.
+    the maps fade to zero; they are not in the counts.
     signed_variance: the variance is not clamped at 0, and the counts that sums are divided by get 1e-5 added.
     fewest: points that fewer views see get zeros.
     """
@@ -126,11 +126,11 @@ def plain_lift(
         each = torch.arange(len(pair), device=table.device)
         squares = sampled.square()
         sums = rows[piece].view(-1, sides, 2, c)
+        shares = None if normals is None else _shares(points[piece], normals[piece], centres)
         for side in range(sides):
             share, total = None, count.to(table)
-            if normals is not None:
-                shares = _shares(points[piece], normals[piece], centres, side)
-                share, total = shares.flatten()[pair], (shares * inside).sum(1)
+            if shares is not None:
+                share, total = shares[side].flatten()[pair], (shares[side] * inside).sum(1)
             sums[:, side, 1] = F.embedding_bag(each, sampled, begins, per_sample_weights=share, mode="sum")
             sums[:, side, 0] = F.embedding_bag(each, squares, begins, per_sample_weights=share, mode="sum")
             totals[piece, side] = total
@@ -170,9 +170,8 @@ def plain_lift_backward(
             )
             of_each = upstream.index_select(0, point[part]).view(-1, sides, 2, c)
             if normals is not None:
-                at_points = points[point[part]], normals[point[part]], centres[view : view + 1]
-                shares = torch.stack([_shares(*at_points, side) for side in range(sides)], 1)
-                of_each = of_each * shares[..., None]
+                shares = _shares(points[point[part]], normals[point[part]], centres[view : view + 1])
+                of_each = of_each * shares.permute(1, 0, 2)[..., None]
             of_square, of_value = of_each.sum(1).unbind(1)
             torch.addcmul(of_value, sampled, of_square, value=2, out=sent[part])
         # What arrives at a pixel, side by side: four entries per sample, of which each has its weight.
@@ -289,12 +288,12 @@ def _divisor(totals: Tensor, signed: bool) -> Tensor:
     return safe[..., None, None]
 
 
-def _shares(points: Tensor, normals: Tensor, centres: Tensor, side: int) -> Tensor:
-    """How much each camera (v, 3) counts before (side 0) or behind (side 1) points (p, 3) with normals, (p, v)."""
+def _shares(points: Tensor, normals: Tensor, centres: Tensor) -> Tensor:
+    """How much each camera (v, 3) counts before and behind points (p, 3) with normals: (2, p, v)."""
     x, y, z = ((centres[:, i] - points[:, i, None]) for i in range(3))
     along = x * normals[:, :1] + y * normals[:, 1:2] + z * normals[:, 2:]
     cosine = along / (x * x + y * y + z * z).sqrt_().clamp_min_(1e-6)
-    return (-cosine if side else cosine).clamp_min_(0)
+    return torch.stack([cosine, -cosine]).clamp_min_(0)
 
 
 def _project(

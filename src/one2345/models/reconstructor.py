@@ -162,6 +162,10 @@ class Reconstructor(ReconstructionNetwork):
         self.split_views = split_views
         self.compress = None
         self._known = (4 if split_views else 2) * feature_net.out_channels[1] + 2 + len(self.hull_tolerances)
+        if volume_net.in_channels != (taken := compressed or self._known):
+            raise ValueError(
+                f"volume_net.in_channels={volume_net.in_channels}: it is given {taken} per voxel"
+            )
         if compressed is not None:
             self.compress = nn.Sequential(nn.Linear(self._known, compressed), nn.SiLU())
         self.vote = None
@@ -272,7 +276,6 @@ class Reconstructor(ReconstructionNetwork):
         voxels = Voxels(rows=rows, at=given, rest=self._rest(rows[0]), edge=n)
         return voxels if rows[0].device.type == "cpu" else voxels.dense()
 
-    @torch.no_grad()
     def _rest(self, like: Tensor) -> Tensor:
         """Values (c) of the voxels that lie beyond `hull_range` of all hulls: nothing but the hulls' clipped fields."""
         hulls = len(self.hull_tolerances)

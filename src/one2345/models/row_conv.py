@@ -22,7 +22,7 @@ GATHERED = 2**22
 @dataclass(frozen=True)
 class Voxels:
     """b volumes of edge^3 voxels and c channels: values `rows` (a, c) at (a) flat indices `at`, each once, `rest` (c)
-    everywhere else. No gradient flows to `rest`."""
+    everywhere else."""
 
     rows: Sequence[Tensor]
     at: Sequence[Tensor]
@@ -73,15 +73,18 @@ class _RowConv(torch.autograd.Function):
         kernel = weight.to(rows).permute(2, 3, 4, 0, 1).reshape(27 * k, c)
 
         of_rows = torch.empty_like(rows)
-        of_kernel = torch.outer(_under_taps(sent), rest.to(rows))
+        elsewhere = _under_taps(sent)
+        of_kernel = torch.outer(elsewhere, rest.to(rows))
         size = max(1, GATHERED // (27 * k))
         for start in range(0, len(at), size):
             piece = slice(start, start + size)
             arrived = table.index_select(0, (centre[piece, None] + shift).flatten()).view(-1, 27 * k)
             torch.mm(arrived, kernel, out=of_rows[piece])
+            elsewhere = elsewhere - arrived.sum(0)
             of_kernel.addmm_(arrived.T, rows[piece] - rest)
         of_weight = of_kernel.view(3, 3, 3, k, c).permute(3, 4, 0, 1, 2)
-        return of_rows, None, None, of_weight.to(weight), None
+        of_rest = (elsewhere @ kernel).to(rest) if ctx.needs_input_grad[2] else None
+        return of_rows, None, of_rest, of_weight.to(weight), None
 
 
 def _under_taps(sent: Tensor) -> Tensor:

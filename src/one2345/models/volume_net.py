@@ -24,7 +24,7 @@ class VolumeNet(nn.Module):
     ) -> None:
         super().__init__()
         a, b, c, d = channels
-        self.out_channels = a
+        self.in_channels, self.out_channels = in_channels, a
         self.conv0 = conv3d_unit(in_channels, a, norm=norm)
         self.down1 = nn.Sequential(conv3d_unit(a, b, norm=norm, stride=2), conv3d_unit(b, b, norm=norm))
         self.down2 = nn.Sequential(conv3d_unit(b, c, norm=norm, stride=2), conv3d_unit(c, c, norm=norm))

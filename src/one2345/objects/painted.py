@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from one2345.geometry import Cameras, camera_rays
+from one2345.geometry import Cameras, camera_rays, z_per_t
 from one2345.objects.base import Object3D, Render, SurfaceSamples
 from one2345.objects.shapes.textures import albedo, random_texture
 from one2345.seeding import key, numpy_rng
@@ -24,7 +24,9 @@ SIZES = (0.08, 0.4)
 """Of the pattern, world units: from a tenth of the object, some pixels of a picture of 128, to all of it."""
 STEPS = (0.03, 0.06, 0.12, 0.24)
 """How far from the surface room is looked for, world units."""
-OCCLUSION_POINTS = 4096
+SAMPLES = 4096
+PIECE = 2**16
+"""Points whose pattern is worked out at a time."""
 FACING = 0.1
 """World distance that counts as much as a unit of difference between normals: tells the sides of a thin wall apart."""
 
@@ -64,8 +66,11 @@ class Painted:
         return self.item.sdf(points)
 
     def colour(self, points: Tensor) -> Tensor:
-        flat = points.reshape(-1, 3)
-        return self._over(self.item.colour(flat), flat, self._sides(flat)).view(points.shape)
+        """Of the nearest surface points; the paint is that of the nearest of some thousand samples of the surface."""
+        flat, (tree, samples) = points.reshape(-1, 3), self._samples
+        nearest = torch.from_numpy(np.asarray(tree.query(flat.cpu().double().numpy())[1]))
+        painted = self._over(self.item.colour(flat), samples.points[nearest], samples.normals[nearest])
+        return painted.view(points.shape)
 
     def sample_surface(self, n: int, *, seed: int) -> SurfaceSamples:
         found = self.item.sample_surface(n, seed=seed)
@@ -78,9 +83,8 @@ class Painted:
         seen = self.item.render(cameras)
         view, row, column = (where := seen.depth > 0).nonzero(as_tuple=True)
         rays = camera_rays(cameras.to(seen.depth.device))
-        directions = rays.directions.view(*where.shape, 3)[where]
-        along = seen.depth[where] / (directions * cameras.forward.to(directions)[view]).sum(-1)
-        points = cameras.centres.to(directions)[view] + along[:, None] * directions
+        along = seen.depth / z_per_t(cameras.to(seen.depth.device), rays.directions)
+        points = (rays.origins + along[..., None] * rays.directions)[where]
         alpha, rgb = seen.mask[where][:, None].clamp_min(1e-3), seen.rgb.clone()
         own = ((rgb[view, :, row, column] - (1 - alpha)) / alpha).clamp(0, 1)
         painted = self._over(own, points, seen.normal[view, :, row, column])
@@ -90,8 +94,9 @@ class Painted:
     def _over(self, colours: Tensor, points: Tensor, normals: Tensor) -> Tensor:
         """Colours (n, 3) painted over at surface points (n, 3) with normals (n, 3)."""
         if self.share:
-            pattern = albedo(self._texture.to(colours).expand(len(points), -1), points.to(colours))
-            colours = torch.lerp(colours, pattern, self.share)
+            texture = self._texture.to(colours)
+            parts = [albedo(texture.expand(len(part), -1), part) for part in points.to(colours).split(PIECE)]
+            colours = torch.lerp(colours, torch.cat(parts), self.share) if parts else colours
         if self.depth:
             tree, occlusion = self._hollows
             near = tree.query(_places(points, normals), k=4)[1]
@@ -100,20 +105,15 @@ class Painted:
             ).to(colours)
         return colours
 
-    def _sides(self, points: Tensor) -> Tensor:
-        """Normals (n, 3) of the samples nearest to points (n, 3)."""
-        samples = self._samples
-        nearest = KDTree(samples.points.cpu().numpy()).query(points.cpu().numpy())[1]
-        return samples.normals[torch.from_numpy(np.asarray(nearest))].to(points)
-
     @cached_property
-    def _samples(self) -> SurfaceSamples:
-        return self.item.sample_surface(OCCLUSION_POINTS, seed=key(self.seed, "occlusion", self.id))
+    def _samples(self) -> tuple[KDTree, SurfaceSamples]:
+        samples = self.item.sample_surface(SAMPLES, seed=key(self.seed, "occlusion", self.id))
+        return KDTree(samples.points.cpu().double().numpy()), samples
 
     @cached_property
     def _hollows(self) -> tuple[KDTree, NDArray[np.float32]]:
         """The samples, and how much of the room before each is taken (n), in [0, 1]."""
-        samples = self._samples
+        samples = self._samples[1]
         steps = samples.points.new_tensor(STEPS)
         before = samples.points[:, None] + steps[:, None] * samples.normals[:, None]
         taken = 1 - (self.item.sdf(before).to(steps) / steps).clamp(0, 1)
