@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -151,8 +152,13 @@ def test_paint_reaches_pictures_and_samples_and_is_part_of_the_recipe() -> None:
 @pytest.mark.parametrize("name", ["pattern", "occlusion"])
 def test_paint_out_of_range_or_for_blender(name: str) -> None:
     with pytest.raises(InputError, match=rf"{name}=2: must lie in"):
-        Recipe(**{name: 2})
+        _painted(name, 2)
     with pytest.raises(InputError, match=rf"{name}=0.5: is the ray caster's"):
-        Recipe(renderer=BlenderRenderer(python=sys.executable), **{name: 0.5})
+        _painted(name, 0.5, renderer=BlenderRenderer(python=sys.executable))
     with pytest.raises(InputError, match=rf"{name}=0.5: paint goes over colours without shading=0.3"):
-        Recipe(shading=0.3, **{name: 0.5})
+        _painted(name, 0.5, shading=0.3)
+
+
+def _painted(name: str, value: float, **others: Any) -> Recipe:
+    values: dict[str, Any] = {name: value, **others}
+    return Recipe(**values)

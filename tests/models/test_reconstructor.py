@@ -1,6 +1,6 @@
 """What the reconstruction network starts from, and which views its colours come from."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -136,7 +136,8 @@ def test_a_volume_of_few_voxels_or_of_all_is_the_same_with_views_split(
 def test_gradient_of_the_layer_before_the_3d_network() -> None:
     """Far voxels included, which all pass through it with the same values."""
     batch, model = sphere_batch(), _split_model()
-    layer = model.compress[0]
+    assert model.compress is not None
+    layer = cast(torch.nn.Linear, model.compress[0])
     for parameter in (layer.bias, layer.weight):
         (gradient,) = torch.autograd.grad(_loss(model, batch), parameter)
         direction = gradient / gradient.norm()

@@ -76,8 +76,9 @@ def test_a_ball_is_not_darkened_and_the_bottom_of_a_pit_is() -> None:
 
 @pytest.mark.parametrize("name", ["pattern", "occlusion"])
 def test_strengths_out_of_range(name: str) -> None:
+    strengths = {"pattern": 0.0, "occlusion": 0.0, name: 1.5}
     with pytest.raises(ValueError, match=rf"{name} is 1.5"):
-        Painted(Ball("a"), **{"pattern": 0.0, "occlusion": 0.0, "seed": 0, name: 1.5})
+        Painted(Ball("a"), **strengths, seed=0)
 
 
 def _pit() -> Mesh:

@@ -1,6 +1,7 @@
 """Lifting as one kernel forward and one backward; what they compute is written out plainly in `models.cost_volume`."""
 
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportCallIssue=false
 
 from __future__ import annotations
 
