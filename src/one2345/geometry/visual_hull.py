@@ -112,12 +112,12 @@ class HullEvidence(NamedTuple):
     """What the silhouettes of n views tell of p points, see `hull_evidence`.
 
     distances: (p, k) `hull_sdf` at each of k tolerances. mask: (p) the mean over the views that see a point, 0 without
-    any. count: (p) their number. gradients: (p, 3) of the first distance, in the world.
+    any. viewers: (p) their number. gradients: (p, 3) of the first distance, in the world.
     """
 
     distances: Tensor
     mask: Tensor
-    count: Tensor
+    viewers: Tensor
     gradients: Tensor
 
 
@@ -192,8 +192,8 @@ def _hulls(
     maps = distances.to(points), points.new_empty(0, 0, 0) if masks is None else masks.to(points)
     given = [as_array(part) for part in (points, *maps, *_projections(cameras, points), torch.tensor(ranks))]
     made = [part.numpy() for part in found]
-    limit = np.float32(limit)
-    share_out(len(points), lambda start, stop: fill(*given, limit, start, stop, *made))
+    far = np.float32(limit)
+    share_out(len(points), lambda start, stop: fill(*given, far, start, stop, *made))
     return found
 
 

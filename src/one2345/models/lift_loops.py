@@ -60,9 +60,15 @@ def lift_backward(
 
 def _arrays(
     table: Tensor, points: Tensor, matrices: Tensor, normals: Tensor | None, centres: Tensor
-) -> tuple[Array, ...]:
+) -> tuple[Array, Array, Array, Array, Array]:
     normals = points.new_empty(0, 3) if normals is None else normals
-    return tuple(as_array(tensor) for tensor in (table, points, matrices, normals, centres))
+    return (
+        as_array(table),
+        as_array(points),
+        as_array(matrices),
+        as_array(normals),
+        as_array(centres),
+    )
 
 
 @compiled()

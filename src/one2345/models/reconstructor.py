@@ -256,7 +256,7 @@ class Reconstructor(ReconstructionNetwork):
             if at is not None:
                 points, found = points[at], HullEvidence(*(part[at] for part in found))
             clipped = (found.distances / self.hull_range).clamp(-1, 1)
-            evidence = torch.cat([torch.stack([found.mask, found.count / len(cameras)], 1), clipped], 1)
+            evidence = torch.cat([torch.stack([found.mask, found.viewers / len(cameras)], 1), clipped], 1)
             normals = unit(found.gradients.T).T if self.split_views else None
         rows, _ = lift_rows(features, points, cameras, Lifting(), normals=normals)
         lifted = [rows] if self.split_views else reversed(rows.chunk(2, 1))
