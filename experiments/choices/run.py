@@ -2,7 +2,8 @@
 
     python experiments/choices/run.py POOL SHAPES OUT
 
-POOL, SHAPES: prepared modelled objects and analytic shapes, as experiments/sdf_base/train.sh makes them. Each row of
+POOL, SHAPES: prepared modelled objects and analytic shapes, as experiments/sdf_base/train.sh makes them, but with some
+shapes of splits val and test (source.val=4 source.test=2), which the row without the pool asks for. Each row of
 `ROWS` trains `experiment=sdf_mixed` for some steps with one thing changed; then all of them reconstruct the pool's
 objects of split val from 32 exact views and from 32 simulated ones. OUT gets the runs, results.json and table.md. What
 is there already is not made again.

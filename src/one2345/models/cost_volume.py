@@ -226,36 +226,15 @@ def _kernels() -> Any:
 
 @_lift.register_fake
 def _(
-    table: Tensor,
-    points: Tensor,
-    matrices: Tensor,
-    normals: Tensor | None,
-    centres: Tensor,
-    integer: bool,
-    leaking: bool,
-    signed: bool,
-    fewest: int,
+    table: Tensor, points: Tensor, matrices: Tensor, normals: Tensor | None, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    counts = torch.empty(len(points), dtype=torch.int64, device=table.device)
-    sides = 1 if normals is None else 2
-    return (
-        table.new_empty(len(points), sides * 2 * table.shape[-1]),
-        counts,
-        table.new_empty(len(points), sides),
-    )
+    p, sides = len(points), 1 if normals is None else 2
+    counts = torch.empty(p, dtype=torch.int64, device=table.device)
+    return table.new_empty(p, sides * 2 * table.shape[-1]), counts, table.new_empty(p, sides)
 
 
 @_lift_backward.register_fake
-def _(
-    upstream: Tensor,
-    table: Tensor,
-    points: Tensor,
-    matrices: Tensor,
-    normals: Tensor | None,
-    centres: Tensor,
-    integer: bool,
-    leaking: bool,
-) -> Tensor:
+def _(upstream: Tensor, table: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(table)
 
 
