@@ -53,6 +53,12 @@ def share_out(count: int, work: Callable[[int, int], None]) -> None:
     list(_pool(threads).map(work, bounds[:-1], bounds[1:]))
 
 
+def looped(points: Tensor) -> bool:
+    """Whether what is asked about points goes by loops, where there are some beside the plain operations, whose
+    results are the same: in single precision on a CPU, outside of compiled graphs."""
+    return points.device.type == "cpu" and points.dtype == torch.float32 and not torch.compiler.is_compiling()
+
+
 def as_array(tensor: Tensor) -> NDArray[Any]:
     """The memory of a tensor on the CPU, copied only where it isn't in order."""
     return tensor.detach().contiguous().numpy()

@@ -109,7 +109,7 @@ def test_evidence_is_the_hull_the_mean_mask_and_the_views_that_see(monkeypatch: 
     distances = mask_distance(masks)
     evidence = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
     with monkeypatch.context() as patch:  # all views together, as on other devices
-        patch.setattr(visual_hull, "_looped", lambda points: False)
+        patch.setattr(visual_hull, "looped", lambda points: False)
         patch.setattr(visual_hull, "POINTS", 32)
         together = hull_evidence(points, distances, masks, cameras, tolerances=[0.0, 0.13])
     for one, other in zip(evidence[:3], together[:3], strict=True):
@@ -168,7 +168,7 @@ def test_loops_equal_the_plain_operations(threads: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     values, gradients = hull_distances_and_gradients(points, distances, cameras, tolerances=[0.4, 0.0, 0.2])
     evidence = hull_evidence(points, distances, masks, cameras, tolerances=[0.4, 0.0, 0.2])
-    monkeypatch.setattr(visual_hull, "_looped", lambda points: False)
+    monkeypatch.setattr(visual_hull, "looped", lambda points: False)
     plain = hull_distances_and_gradients(points, distances, cameras, tolerances=[0.4, 0.0, 0.2])
     torch.testing.assert_close(values, plain[0], atol=1e-5, rtol=1e-5)
     # beside a pixel's border, or where two views are as near, either slope may be meant

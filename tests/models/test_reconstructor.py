@@ -96,6 +96,7 @@ def test_features_are_made_at_the_size_of_training_colours_at_the_size_given() -
 SPLIT = {
     **TINY,
     "split_views": True,
+    "coherence": True,
     "compressed": 12,
     "volume_net": {**TINY["volume_net"], "in_channels": 12},
 }
@@ -154,8 +155,25 @@ def test_gradient_of_the_layer_before_the_3d_network() -> None:
 def test_sizes_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"volume_net\.in_channels=19: it is given 12 per voxel"):
         build({**SPLIT, "volume_net": TINY["volume_net"]})
-    with pytest.raises(InputError, match=r"volume_net\.in_channels=12: it is given 35 per voxel"):
+    with pytest.raises(InputError, match=r"volume_net\.in_channels=12: it is given 37 per voxel"):
         build({**SPLIT, "compressed": None})
+
+
+def test_a_voxel_knows_how_far_the_hull_is_from_filling_the_silhouettes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch, seen = sphere_batch(), []
+    masks = batch.masks.clone()
+    masks[:, 1, :, : masks.shape[-1] // 2] = 0  # a view that shows half of what the others do
+    model = _split_model()
+    assert model.compress is not None
+    model.compress.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for silhouettes in (batch.masks, masks):
+        model(batch.images, silhouettes, batch.cameras)
+    near = [rows for rows in seen if rows.ndim == 2]
+    agree, disagree = (rows[:, -3:-1] for rows in near)  # there, overall; the hull's distance comes last
+    assert agree.mean() < 0.01 and disagree.mean() > 0.05
+    assert disagree[:, 1].unique().numel() == 1 and disagree[:, 0].unique().numel() > 10
 
 
 def test_views_are_split_by_normals_that_point_outwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from .cameras import (
     raised,
     spherical,
 )
+from .coherence import SilhouetteGaps, silhouette_gaps
 from .conventions import (
     Y_UP_FROM_Z_UP,
     c2w_from_colmap,
@@ -52,6 +53,7 @@ __all__ = [
     "PlannedView",
     "Rays",
     "RingRule",
+    "SilhouetteGaps",
     "Similarity",
     "ViewPlan",
     "affine",
@@ -82,6 +84,7 @@ __all__ = [
     "project",
     "raised",
     "sample_views",
+    "silhouette_gaps",
     "spherical",
     "y_up_from_z_up",
     "z_per_t",

@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..loops import as_array, share_out
+from ..loops import as_array, looped, share_out
 from .cameras import Cameras
 from .projection import in_frame, project, sample_views
 
@@ -82,7 +82,7 @@ def hull_distances(
     points_world: Tensor, distances: Tensor, cameras: Cameras, *, tolerances: Sequence[float]
 ) -> Tensor:
     """`hull_sdf` of points (p, 3) at each of k tolerances: (p, k)."""
-    if _looped(points_world):
+    if looped(points_world):
         return _hulls(points_world, distances, None, cameras, tolerances, slopes=0).distances
     pieces = points_world.split(POINTS)
     return torch.cat([_vote(cone_distances(piece, distances, cameras), tolerances) for piece in pieces])
@@ -96,7 +96,7 @@ def hull_distances_and_gradients(
 
     A map is bilinear between pixel centres, so its slope jumps there. Where all views lie behind, the gradient is zero.
     """
-    if _looped(points_world):
+    if looped(points_world):
         found = _hulls(points_world, distances, None, cameras, tolerances, slopes=len(tolerances))
         return found.distances, found.gradients
     projections, values, gradients = _projections(cameras, points_world), [], []
@@ -136,7 +136,7 @@ def hull_evidence(
     distances, masks: (n, h, w), of the same size; bilinear between pixel centres, the border value beyond them. limit:
     where all the distances are beyond it, they may be any that are, and the rest that of some of the views, or 0.
     """
-    if _looped(points_world):
+    if looped(points_world):
         found = _hulls(points_world, distances, masks, cameras, tolerances, slopes=1, limit=limit)
         return HullEvidence(found.distances, found.cover, found.viewers, found.gradients[:, 0])
     maps = torch.stack([distances, masks], 1)
@@ -151,12 +151,6 @@ def hull_evidence(
         gradients = _cone_gradients(piece, distances, *projections, deciding)[:, 0]
         found.append((sdf, mean, count, gradients))
     return HullEvidence(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def _looped(points: Tensor) -> bool:
-    """Whether points go through the views by compiled loops. What they compute is the same: on a CPU, what goes from
-    operation to operation costs more than the arithmetic."""
-    return points.device.type == "cpu" and points.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 
 class _Hulls(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry import Box, Cameras, HullEvidence, hull_evidence, mask_distance
+from ..geometry import Box, Cameras, HullEvidence, hull_evidence, mask_distance, silhouette_gaps
 from ..rendering import Variance
 from .base import ReconstructionNetwork
 from .blend_net import BlendNet, unit
@@ -122,6 +122,8 @@ class Reconstructor(ReconstructionNetwork):
     feature_net: with 4 input channels it is given the masks, with 3 the pictures alone.
     split_views: at each voxel the views that lie before it and those behind it, as the strictest hull's gradient tells,
     have a mean and a variance each (`lift_rows`), so that opposite sides of an object are not compared.
+    coherence: a voxel also knows how far each hull is from filling the silhouettes that hold it, and all of them
+    (`geometry.silhouette_gaps`): next to nothing where the views agree, so that a vote over them can be told from need.
     compressed: a layer of so many units takes all that is known of a voxel before the 3D network does; None: no layer.
     variance: the learned sharpness with which the surface is rendered.
     hull_tolerance: fraction of the views that may disagree with a point of the hull; several, ascending, for as many
@@ -144,6 +146,7 @@ class Reconstructor(ReconstructionNetwork):
         sdf_net: SdfNet,
         blend_net: BlendNet,
         split_views: bool = False,
+        coherence: bool = False,
         compressed: int | None = None,
         variance: Variance | None = None,
         hull_tolerance: float | Sequence[float] = 0.0,
@@ -160,8 +163,10 @@ class Reconstructor(ReconstructionNetwork):
         self.variance = variance or Variance()
         self.hull_tolerances = _tolerances(hull_tolerance)
         self.split_views = split_views
+        self.coherence = coherence
         self.compress = None
-        self._known = (4 if split_views else 2) * feature_net.out_channels[1] + 2 + len(self.hull_tolerances)
+        of_hulls = (3 if coherence else 1) * len(self.hull_tolerances)
+        self._known = (4 if split_views else 2) * feature_net.out_channels[1] + 2 + of_hulls
         if volume_net.in_channels != (taken := compressed or self._known):
             raise ValueError(
                 f"volume_net.in_channels={volume_net.in_channels}: it is given {taken} per voxel"
@@ -255,12 +260,15 @@ class Reconstructor(ReconstructionNetwork):
             at = None if torch.compiler.is_compiling() else near.nonzero()[:, 0]
             if at is not None:
                 points, found = points[at], HullEvidence(*(part[at] for part in found))
-            clipped = (found.distances / self.hull_range).clamp(-1, 1)
-            evidence = torch.cat([torch.stack([found.mask, found.viewers / len(cameras)], 1), clipped], 1)
+            evidence = [torch.stack([found.mask, found.viewers / len(cameras)], 1)]
+            if self.coherence:
+                gaps = silhouette_gaps(points, found.distances, masks, cameras, self.box, far=self.hull_range)
+                evidence += [gaps.local, gaps.overall.expand_as(gaps.local)]
+            evidence.append((found.distances / self.hull_range).clamp(-1, 1))
             normals = unit(found.gradients.T).T if self.split_views else None
         rows, _ = lift_rows(features, points, cameras, Lifting(), normals=normals)
         lifted = [rows] if self.split_views else reversed(rows.chunk(2, 1))
-        rows = torch.cat([*lifted, evidence], 1)
+        rows = torch.cat([*lifted, *evidence], 1)
         if self.compress is not None:
             rows = self.compress(rows)
         if at is None:
