@@ -8,6 +8,7 @@ deepest in the hull. No gradients flow through these functions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,8 @@ def _by_loops(
     """The same by compiled loops."""
     from .coherence_loops import deepest, gathered
 
+    in_cells: Callable[..., None] = deepest
+    at_points: Callable[..., None] = gathered
     size, n, (p, k) = (masks.shape[-2], masks.shape[-1]), len(masks), distances.shape
     cells, widths = box.resolution, _widths(size, cameras, box).to(points)
     cover = _cover(masks, widths, cells)
@@ -94,11 +97,11 @@ def _by_loops(
     least = points.new_full((n, cells * cells + 1, k), far)
     matrices = (cameras.K @ cameras.w2c[:, :3]).to(points)
     given = [as_array(part) for part in (points, distances.to(points), matrices, widths)]
-    share_out(n, lambda start, stop: deepest(*given, *size, cells, start, stop, at.numpy(), least.numpy()))
+    share_out(n, lambda start, stop: in_cells(*given, *size, cells, start, stop, at.numpy(), least.numpy()))
     gaps = least.clamp_min_(0).mul_(cover[..., None] / far)
     local = torch.empty_like(distances)
     parts = [as_array(part) for part in (at, gaps, cover)]
-    share_out(p, lambda start, stop: gathered(*parts, start, stop, local.numpy()))
+    share_out(p, lambda start, stop: at_points(*parts, start, stop, local.numpy()))
     return SilhouetteGaps(local, gaps.sum((0, 1)) / cover.sum().clamp_min(1e-6))
 
 
