@@ -10,6 +10,7 @@ from tests.models.plain_blending import plain_blend
 from torch import Tensor
 from torch.nn import functional as F
 
+from one2345.geometry import load_plan
 from one2345.models import view_blending
 from one2345.models.blend_net import BlendNet
 from one2345.models.map_sampling import Sampling, table_of
@@ -126,6 +127,63 @@ def test_single_precision_and_the_same_number_every_time() -> None:
         assert torch.equal(x, y)
     assert (plain_blend(**made, sampling=SAMPLINGS[1]) - first).abs().max() < 1e-5
     assert first.dtype == torch.float32 and blend(**exact, sampling=SAMPLINGS[1]).dtype == torch.float64
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("views", [1, 5, 40])
+def test_loops_equal_what_is_written_out(views: int, threads: int) -> None:
+    """In single precision on a CPU; layers of several widths, more pairs than go through them at once."""
+    made = scene(b=2, v=views, p=400, dtype=torch.float32)
+    torch.manual_seed(1)
+    made["net"] = BlendNet(
+        geometry_channels=4, feature_channels=6, hidden=13, width=6, direction_hidden=7, logit_hidden=(5, 3)
+    )
+    for parameter in made["net"].parameters():
+        torch.nn.init.normal_(parameter, std=0.5)  # exponents to both sides, biases included
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        got = blend(**made, sampling=SAMPLINGS[0])
+    finally:
+        torch.set_num_threads(before)
+    double = {**made, "net": made["net"].double(), "geometry": made["geometry"].double()}
+    double["maps"] = made["maps"].double()
+    double["sights"] = [
+        Sight(*(part.double() if part.is_floating_point() else part for part in vars(s).values()))
+        for s in made["sights"]
+    ]
+    want = plain_blend(**double, sampling=SAMPLINGS[0])
+    assert (got - want).abs().max() < 1e-5
+    hidden = ~made["sights"][0].visible.any(0)
+    assert hidden.any()
+
+
+def test_a_place_that_is_no_number_is_read_nowhere_beside_the_maps() -> None:
+    made = scene(b=1, dtype=torch.float32)
+    made["sights"][0].positions[:, 5] = torch.nan
+    made["sights"][0].positions[:, 6] = torch.inf
+    assert blend(**made, sampling=SAMPLINGS[0])[0, :5].isfinite().all()
+
+
+@pytest.mark.parametrize("count", [3, 8, 32, 50])
+def test_loops_see_what_is_seen_by_plain_operations(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cameras = load_plan("published32").cameras(20.0, (48, 64))
+    torch.manual_seed(0)
+    points, directions = 1.6 * (torch.rand(700, 3) - 0.5), F.normalize(torch.randn(700, 3), dim=-1)
+    points[0] = cameras.centres[0]
+    points[1] = 3 * cameras.centres[1]  # behind a camera
+    points[2] = torch.nan
+    points[3], directions[3] = 0, cameras.centres.new_tensor([0.0, 0.0, 1.0])  # a ring of views equally close
+    got, seen = Sight.of(points, directions, cameras, count)
+    monkeypatch.setattr(view_blending, "looped", lambda _: False)
+    want, expected = Sight.of(points, directions, cameras, count)
+    torch.testing.assert_close(got.positions, want.positions, atol=2e-6, rtol=1e-5)
+    assert torch.equal(seen, expected) and seen[2] == 0 and 0 < seen.float().mean() < 32
+    unequal = [0, *range(4, 700)]
+    assert torch.equal(got.visible[:, unequal], want.visible[:, unequal])
+    assert torch.equal(got.visible.sum(0), want.visible.sum(0)), (
+        "of views equally close, no more than asked for"
+    )
 
 
 def test_autocast_holds_in_the_backward_pass_too() -> None:

@@ -14,7 +14,7 @@ from ..geometry import Box, Cameras, HullEvidence, hull_evidence, mask_distance,
 from ..rendering import Variance
 from .base import ReconstructionNetwork
 from .blend_net import BlendNet, unit
-from .cost_volume import Lifting, lift_rows, sampling_grid
+from .cost_volume import Lifting, lift_rows
 from .feature_maps import colour_maps
 from .feature_net import FeatureNet
 from .hull_prior import HullPrior
@@ -67,27 +67,11 @@ class ReconstructedField:
         directions (b, p, 3): unit vectors from the points to the viewer, or surface normals for a colour
         that depends on no viewer. No gradient flows to the points.
         """
-        sights = self.sights(points, directions)
-        seen = torch.stack([sight.visible.sum(0) for sight in sights])
-        if self.colour_views is not None:
-            sights = [sight.nearest(self.colour_views) for sight in sights]
+        views = self.cameras.shape[1] if self.colour_views is None else self.colour_views
+        found = [Sight.of(points[i], directions[i], self.cameras[i], views) for i in range(len(points))]
         shape = self.volume.features(points.detach())
-        rgb = blend(self.blend_net, shape, self.colour_maps, sights, Sampling())
-        return rgb, seen
-
-    @torch.no_grad()
-    def sights(self, points: Tensor, directions: Tensor) -> list[Sight]:
-        """Where the sources of each object see its points (b, p, 3), with directions (b, p, 3)."""
-        result = []
-        for index, cameras in enumerate(self.cameras[i] for i in range(len(points))):
-            grid, visible = sampling_grid(points[index], cameras)
-            result.append(
-                Sight(
-                    points=points[index], directions=directions[index], centres=cameras.centres,
-                    positions=grid, visible=visible,
-                )
-            )  # fmt: skip
-        return result
+        rgb = blend(self.blend_net, shape, self.colour_maps, [sight for sight, _ in found], Sampling())
+        return rgb, torch.stack([seen for _, seen in found])
 
     def surface_colour(self, points: Tensor, normals: Tensor) -> Tensor:
         """Colours (b, p, 3) of points of the mesh (b, p, 3) with unit normals (b, p, 3)."""

@@ -6,16 +6,19 @@ for the backward pass, which works the pairs out again and adds up the gradient 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..geometry import Cameras
+from ..loops import as_array, looped, share_out
 from ..rendering.colours import pack
 from .blend_net import RGB, BlendNet, unit, view_directions
+from .cost_volume import sampling_grid
 from .map_sampling import Corners, Sampling, table_of
 
 CPU_PAIRS, DEVICE_PAIRS = 2**14, 2**18
@@ -36,6 +39,17 @@ class Sight:
     centres: Tensor
     positions: Tensor
     visible: Tensor
+
+    @staticmethod
+    @torch.no_grad()
+    def of(points: Tensor, directions: Tensor, cameras: Cameras, count: int) -> tuple[Sight, Tensor]:
+        """Points (p, 3) with directions (p, 3) as at most `count` of the cameras (v) see them, see `nearest`, and how
+        many do see each, (p)."""
+        if looped(points):
+            return _sight_by_loops(points, directions, cameras, count)
+        positions, visible = sampling_grid(points, cameras)
+        sight = Sight(points, directions, cameras.centres, positions, visible)
+        return sight.nearest(count), visible.sum(0)
 
     @torch.no_grad()
     def nearest(self, count: int) -> Sight:
@@ -91,8 +105,16 @@ class _Blend(torch.autograd.Function):
         kind = geometry.device.type
         ctx.autocast = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
         result = geometry.new_empty(*geometry.shape[:2], RGB)
+        size = (maps.shape[-2], maps.shape[-1])
+        by_loops = (
+            looped(geometry) and maps.dtype == geometry.dtype and not ctx.autocast[1]
+            and sampling == Sampling() and not net.count_hidden_views
+        )  # fmt: skip
         for index, sight in enumerate(sights):
             table = table_of(maps[index])
+            if by_loops:
+                result[index] = _loop(net, geometry[index], table, size, sight)
+                continue
             for points in _passes(sight):
                 pairs = _Pairs.of(net, sight, points)
                 samples = pairs.corners(sampling, maps).read(table)
@@ -147,6 +169,27 @@ def _passes(sight: Sight, wanted: Tensor | None = None) -> Iterator[Tensor]:
         end = start + max(1, pairs // counts[start])
         yield points[start:end]
         start = end
+
+
+def _loop(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int], sight: Sight) -> Tensor:
+    """Colours (p, 3) by a compiled loop."""
+    from .blend_loops import blend
+
+    own = sight.points, sight.directions, sight.centres, sight.positions, sight.visible
+    return blend(net, geometry, table, size, *own)
+
+
+def _sight_by_loops(points: Tensor, directions: Tensor, cameras: Cameras, count: int) -> tuple[Sight, Tensor]:
+    """`Sight.of` by a compiled loop."""
+    from .sight_loops import look
+
+    v, p, centres = len(cameras), len(points), cameras.centres.to(points)
+    made = points.new_empty(v, p, 2), torch.empty(v, p, dtype=torch.bool), torch.empty(p, dtype=torch.int64)
+    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points)
+    given = [as_array(part) for part in (points, directions, matrices, centres)]
+    found, fill = [part.numpy() for part in made], cast(Callable[..., None], look)
+    share_out(p, lambda start, stop: fill(*given, *cameras.size, min(count, v), start, stop, *found))
+    return Sight(points, directions, centres, *made[:2]), made[2]
 
 
 @dataclass(frozen=True)

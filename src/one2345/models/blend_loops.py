@@ -1,0 +1,362 @@
+"""Blending on a CPU in one loop over (point, view) pairs, which stay in its cache from the samples to the colour.
+
+What is computed is written out plainly in `BlendNet.logits` and `view_blending`; the layers are so narrow that results
+which go from operation to operation cost several times their arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..loops import as_array, compiled, share_out
+from .blend_net import DIRECTION, RGB, BlendNet
+
+Array = NDArray[Any]
+
+PAIRS = 512
+"""Pairs that go through the layers together, where not more views than that see a point."""
+
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+LOG2_E = np.float32(math.log2(math.e))
+LEAST, SHORT, TINY = np.float32(1e-8), np.float32(1e-12), np.float32(1e-24)
+LARGEST = np.float32(126)
+TO_WHOLE = np.float32(3 * 2**22)
+"""A number added to this has its whole part in the last bits."""
+C1, C2, C3, C4, C5, C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
+
+
+def blend(
+    net: BlendNet,
+    geometry: Tensor,
+    table: Tensor,
+    size: tuple[int, int],
+    points: Tensor,
+    directions: Tensor,
+    centres: Tensor,
+    positions: Tensor,
+    visible: Tensor,
+) -> Tensor:
+    """Colours (p, 3) of points (p, 3) with features (p, g), by views that a table (v h w, c) has the maps of.
+
+    size: (h, w). The others as `Sight` has them. A point that no view sees gets the mean of all.
+    """
+    found = geometry.new_empty(len(points), RGB)
+    layers = _layers(net, table.shape[1])
+    weights, biases = _arrays(weight for weight, _ in layers), _arrays(bias for _, bias in layers)
+    given = _arrays((points, directions, centres, positions, visible, geometry, table))
+    sharpness = np.float32(abs(float(net.sharpness.detach())))
+    fill: Callable[..., None] = _fill
+    share_out(
+        len(points),
+        lambda start, stop: fill(*given, *size, sharpness, weights, biases, start, stop, found.numpy()),
+    )
+    return found
+
+
+def _layers(net: BlendNet, channels: int) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases in the order of the loop: a layer whose inputs come from several places is one for each."""
+    blocks = (net.direction, net.base, net.visibility, net.visibility2, net.logit)
+    all_layers = [layer for block in blocks for layer in block if isinstance(layer, nn.Linear)]
+    direction0, direction1, base0, base1, seen0, seen1, again0, again1, logit0, logit1, logit2 = (
+        (layer.weight, layer.bias) for layer in all_layers
+    )
+    of_view, width, none = [base0[0].shape[1] - channels, channels], net.width, base0[1].new_empty(0)
+    of_point, of_pair = base0[0].split(of_view, 1)
+    of_x, of_second, of_direction = logit0[0].split([width, 1, DIRECTION], 1)
+    residual, opinion = zip(*(part.split([width, 1]) for part in seen1), strict=True)
+    return [
+        direction0, direction1, (of_point, base0[1]), (of_pair, none), base1, seen0, residual, opinion, again0, again1,
+        (of_x, logit0[1]), (of_second, none), (of_direction, none), logit1, logit2,
+    ]  # fmt: skip
+
+
+def _arrays(tensors: Iterable[Tensor]) -> tuple[Array, ...]:
+    return tuple(as_array(one) for one in tensors)
+
+
+@compiled(freedom={"contract"})
+def _fill(
+    points: Array,
+    directions: Array,
+    centres: Array,
+    positions: Array,
+    visible: Array,
+    geometry: Array,
+    table: Array,
+    height: int,
+    width: int,
+    sharpness: np.float32,
+    weights: tuple[Array, ...],
+    biases: tuple[Array, ...],
+    start: int,
+    stop: int,
+    result: Array,
+) -> None:
+    """Fill in rows start to stop. The loop's arrays have a row for each channel, a column for each pair or point."""
+    views, channels = len(visible), table.shape[1]
+    room = max(PAIRS, views)
+    point, view, seen = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.bool_)
+    first = np.empty(room + 1, np.int32)
+    share, opinion, second = (
+        np.empty(room, np.float32),
+        np.empty((1, room), np.float32),
+        np.empty((1, room), np.float32),
+    )
+    samples, features = np.empty((channels, room), np.float32), np.empty((channels, room), np.float32)
+    relative, known = np.empty((4, room), np.float32), np.empty((weights[2].shape[1], room), np.float32)
+    shared = np.empty((len(weights[2]), room), np.float32)
+    widest = max([len(weight) for weight in weights])
+    a, b = np.empty((widest, room), np.float32), np.empty((widest, room), np.float32)
+    x = np.empty((widest, room), np.float32)
+    bits = np.empty(room, np.int32)
+    power = bits.view(np.float32)
+    scratch, inner = (bits, power, np.empty(room, np.float32)), len(weights[4])
+    taken = start
+    while taken < stop:
+        begin, pairs, count = taken, 0, 0
+        while taken < stop and pairs + views <= room:
+            first[count] = pairs
+            for v in range(views):
+                if visible[v, taken]:
+                    point[pairs], view[pairs], seen[pairs] = count, v, True
+                    pairs += 1
+            if pairs == first[count]:
+                for v in range(views):
+                    point[pairs], view[pairs], seen[pairs] = count, v, False
+                    pairs += 1
+            count += 1
+            taken += 1
+        first[count] = pairs
+        for j in range(pairs):
+            at = begin + point[j]
+            _sample(table, positions[view[j], at], view[j], height, width, samples[:, j])
+            _relative(points[at], directions[at], centres[view[j]], relative[:, j])
+            share[j] = sharpness * (relative[3, j] - ONE)
+        _exp(share, pairs, bits, power)
+        _shares(share, seen, first, count)
+
+        _layer(weights[0], biases[0], relative, a, pairs, True, scratch)
+        _layer(weights[1], biases[1], a, features, pairs, True, scratch)
+        for i in range(channels):
+            for j in range(pairs):
+                features[i, j] += samples[i, j]
+        _statistics(geometry[begin:taken], features, share, first, count, known)
+        _layer(weights[2], biases[2], known, shared, count, False, scratch)
+        for i in range(len(shared)):
+            for j in range(pairs):
+                a[i, j] = shared[i, point[j]]
+        _layer(weights[3], biases[3], features, a, pairs, True, scratch)
+        _layer(weights[4], biases[4], a, x, pairs, True, scratch)
+        for i in range(inner):
+            for j in range(pairs):
+                a[i, j] = x[i, j] * share[j]
+        _layer(weights[5], biases[5], a, b, pairs, True, scratch)
+        _layer(weights[6], biases[6], b, a, pairs, True, scratch)
+        _layer(weights[7], biases[7], b, opinion, pairs, True, scratch)
+        _sigmoid(opinion[0], pairs, bits, power)
+        for i in range(inner):
+            for j in range(pairs):
+                x[i, j] += a[i, j]
+                a[i, j] = x[i, j] * opinion[0, j]
+        _layer(weights[8], biases[8], a, b, pairs, True, scratch)
+        _layer(weights[9], biases[9], b, second, pairs, False, scratch)
+        _sigmoid(second[0], pairs, bits, power)
+        _layer(weights[10], biases[10], x, a, pairs, False, scratch)
+        _layer(weights[11], biases[11], second, a, pairs, False, scratch)
+        _layer(weights[12], biases[12], relative, a, pairs, True, scratch)
+        _layer(weights[13], biases[13], a, b, pairs, True, scratch)
+        _layer(weights[14], biases[14], b, second, pairs, False, scratch)
+        _mix(second[0], seen, first, count, samples, bits, power, result[begin:taken])
+
+
+@compiled(freedom={"contract"})
+def _sample(table: Array, position: Array, view: int, height: int, width: int, sample: Array) -> None:
+    """Bilinear, the border's values beyond it; what is no number lands on the first pixel."""
+    last_x, last_y = np.float32(width - 1), np.float32(height - 1)
+    u = (position[0] + ONE) * (np.float32(width) * HALF) - HALF
+    v = (position[1] + ONE) * (np.float32(height) * HALF) - HALF
+    u, v = (u if u > ZERO else ZERO), (v if v > ZERO else ZERO)
+    u, v = (u if u < last_x else last_x), (v if v < last_y else last_y)
+    left, top = int(u), int(v)
+    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+    across, down = u - np.float32(left), v - np.float32(top)
+    upper, lower = (view * height + top) * width, (view * height + bottom) * width
+    nw, ne = (ONE - across) * (ONE - down), across * (ONE - down)
+    sw, se = (ONE - across) * down, across * down
+    for i in range(table.shape[1]):
+        sample[i] = (
+            nw * table[upper + left, i]
+            + ne * table[upper + right, i]
+            + sw * table[lower + left, i]
+            + se * table[lower + right, i]
+        )
+
+
+@compiled(freedom={"contract"})
+def _relative(point: Array, query: Array, centre: Array, found: Array) -> None:
+    """As `view_directions`."""
+    x, y, z = centre[0] - point[0], centre[1] - point[1], centre[2] - point[2]
+    scale = ONE / np.sqrt(max(x * x + y * y + z * z, TINY))
+    x, y, z = x * scale, y * scale, z * scale
+    found[3] = query[0] * x + query[1] * y + query[2] * z
+    x, y, z = query[0] - x, query[1] - y, query[2] - z
+    scale = ONE / np.sqrt(max(x * x + y * y + z * z, SHORT))
+    found[0], found[1], found[2] = x * scale, y * scale, z * scale
+
+
+@compiled()
+def _shares(share: Array, seen: Array, first: Array, count: int) -> None:
+    """As `BlendNet.anti_alias`, of closenesses, in place."""
+    for i in range(count):
+        low, high = first[i], first[i + 1]
+        if not seen[low]:
+            share[low:high] = ZERO
+            continue
+        least = share[low]
+        for j in range(low, high):
+            least = min(least, share[j])
+        total = LEAST
+        for j in range(low, high):
+            share[j] -= least
+            total += share[j]
+        for j in range(low, high):
+            share[j] /= total
+
+
+@compiled(freedom={"contract"})
+def _statistics(
+    geometry: Array, features: Array, share: Array, first: Array, count: int, known: Array
+) -> None:
+    """A point's own features, and mean and variance over its views by their shares."""
+    own, channels = geometry.shape[1], len(features)
+    for i in range(count):
+        for k in range(own):
+            known[k, i] = geometry[i, k]
+    for k in range(channels):
+        for i in range(count):
+            mean, variance = ZERO, ZERO
+            for j in range(first[i], first[i + 1]):
+                mean += share[j] * features[k, j]
+            for j in range(first[i], first[i + 1]):
+                away = features[k, j] - mean
+                variance += share[j] * (away * away)
+            known[own + k, i] = mean
+            known[own + channels + k, i] = variance
+
+
+@compiled(freedom={"contract"})
+def _mix(
+    logit: Array,
+    seen: Array,
+    first: Array,
+    count: int,
+    samples: Array,
+    bits: Array,
+    power: Array,
+    rgb: Array,
+) -> None:
+    """Colours by the softmax of the logits of each point's views."""
+    for i in range(count):
+        low, high = first[i], first[i + 1]
+        if not seen[low]:
+            logit[low:high] = ZERO
+        most = logit[low]
+        for j in range(low, high):
+            most = max(most, logit[j])
+        for j in range(low, high):
+            logit[j] -= most
+    _exp(logit, first[count], bits, power)
+    for i in range(count):
+        total = ZERO
+        for j in range(first[i], first[i + 1]):
+            total += logit[j]
+        for k in range(RGB):
+            value = ZERO
+            for j in range(first[i], first[i + 1]):
+                value += logit[j] * samples[k, j]
+            rgb[i, k] = value / total
+
+
+@compiled(freedom={"contract"})
+def _layer(
+    weight: Array,
+    bias: Array,
+    x: Array,
+    y: Array,
+    count: int,
+    active: bool,
+    scratch: tuple[Array, Array, Array],
+) -> None:
+    """y = weight x + bias, of the first `count` columns; y + weight x without any bias. active: the ELU of that."""
+    bits, power, part = scratch
+    inputs = weight.shape[1]
+    whole = inputs - inputs % 4
+    for o in range(len(weight)):
+        row = y[o]
+        if len(bias):
+            for j in range(count):
+                row[j] = bias[o]
+        for i in range(0, whole, 4):
+            w0, w1, w2, w3 = weight[o, i], weight[o, i + 1], weight[o, i + 2], weight[o, i + 3]
+            x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
+            for j in range(count):
+                row[j] = row[j] + w0 * x0[j] + w1 * x1[j] + w2 * x2[j] + w3 * x3[j]
+        for i in range(whole, inputs):
+            w0, x0 = weight[o, i], x[i]
+            for j in range(count):
+                row[j] = row[j] + w0 * x0[j]
+        if not active:
+            continue
+        for j in range(count):
+            value = row[j]
+            z = (value if value < ZERO else ZERO) * LOG2_E
+            z = z if z > -LARGEST else -LARGEST
+            shifted = z + TO_WHOLE
+            f = z - (shifted - TO_WHOLE)
+            power[j] = shifted
+            part[j] = f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * (C5 + f * C6)))))
+            row[j] = value if value > ZERO else ZERO
+        _powers(bits, count)
+        for j in range(count):  # what is added is 0 where there was more than that
+            row[j] += (power[j] - ONE) + power[j] * part[j]
+
+
+@compiled(freedom={"contract"})
+def _exp(x: Array, count: int, bits: Array, power: Array) -> None:
+    """e^x in place: 2^f for the fraction f of the bits by a polynomial, the whole part by its bits.
+
+    power: the memory of `bits`, read as floating point numbers.
+    """
+    for j in range(count):
+        y = x[j] * LOG2_E
+        y = y if y > -LARGEST else -LARGEST
+        y = y if y < LARGEST else LARGEST
+        shifted = y + TO_WHOLE
+        f = y - (shifted - TO_WHOLE)
+        power[j] = shifted
+        x[j] = ONE + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * (C5 + f * C6)))))
+    _powers(bits, count)
+    for j in range(count):
+        x[j] *= power[j]
+
+
+@compiled()
+def _powers(bits: Array, count: int) -> None:
+    """2^n, as the bits of a number, from those of n + `TO_WHOLE`, whose last are n's."""
+    for j in range(count):
+        bits[j] = (bits[j] << 23) + 0x3F800000
+
+
+@compiled(freedom={"contract"})
+def _sigmoid(x: Array, count: int, bits: Array, power: Array) -> None:
+    for j in range(count):
+        x[j] = -x[j]
+    _exp(x, count, bits, power)
+    for j in range(count):
+        x[j] = ONE / (ONE + x[j])
