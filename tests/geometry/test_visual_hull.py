@@ -36,9 +36,14 @@ def test_mask_distance_of_a_half_plane() -> None:
     assert torch.equal(mask_distance(mask)[0, 2], torch.tensor([2.5, 1.5, 0.5, -0.5, -1.5, -2.5, -3.5, -4.5]))
 
 
-def test_mask_distance_is_euclidean() -> None:
-    mask = torch.rand(20, 27, generator=torch.Generator().manual_seed(0)) > 0.97
-    mask[5:14, 4:12] = True
+@pytest.mark.parametrize(
+    "where", [(slice(5, 14), slice(4, 12)), (slice(0, 9), slice(20, 27)), (slice(12, 20), slice(0, 3))]
+)
+@pytest.mark.parametrize("scattered", [0.97, 1.0])
+def test_mask_distance_is_euclidean(where: tuple[slice, slice], scattered: float) -> None:
+    """Of foreground in the middle and at the borders, alone and among specks."""
+    mask = torch.rand(20, 27, generator=torch.Generator().manual_seed(0)) > scattered
+    mask[where] = True
     pixels = torch.cartesian_prod(torch.arange(20.0), torch.arange(27.0))
     to_inside, to_outside = (
         torch.cdist(pixels, pixels[part.flatten()]).amin(1).view(20, 27) for part in (mask, ~mask)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,9 +50,19 @@ def _mask_distance(masks: Tensor) -> Tensor:
             result[index] = -far
         else:
             # OpenCV's transform is faster, but its last digits depend on where the arrays lie.
-            inner, outer = (np.asarray(distance_transform_edt(part)) for part in (mask, ~mask))
-            result[index] = np.where(mask, 0.5 - inner, outer - 0.5)
+            result[index] = np.asarray(distance_transform_edt(~mask)) - 0.5
+            around = _around(mask)
+            inner = np.asarray(distance_transform_edt(mask[around]))
+            result[index][around] = np.where(mask[around], 0.5 - inner, result[index][around])
     return torch.from_numpy(result).to(masks)
+
+
+def _around(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of a mask's foreground and one more to each side, if there are more: among them are the pixels
+    of the background that lie nearest to it."""
+    found = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
+    rows, columns = (slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in found)
+    return rows, columns
 
 
 @_mask_distance.register_fake
