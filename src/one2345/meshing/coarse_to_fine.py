@@ -59,7 +59,7 @@ def sample_near_surface(
         raise InputError(f"extractor.margin={margin} and coarse={coarse} must be at least 1")
     n = lattice.box.resolution
     size = finest
-    while size * 2 * coarse <= n:
+    while size * 2 * coarse <= n * 2**0.5:  # of powers of two the nearest
         size *= 2
     if n - 1 <= 2 * finest:
         return sample_dense(lattice), None
