@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import matplotlib as mpl
@@ -62,24 +63,26 @@ def read(run: Path) -> tuple[str, dict[str, Any] | None]:
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown: means of every run, its volume IoU less that of the base, object by object, and its hull's."""
+    """Markdown: means of every run, its volume IoU less that of the base with a standard error, and its hull's."""
     lines = [
         "| run | " + " | ".join(COLUMNS) + " | IoU less base | hull's IoU |",
         "|---" * (len(COLUMNS) + 3) + "|",
     ]
     for name, row in rows.items():
         cells = [f"{row['network'][c]['mean']:.4f}" if c in row["network"] else "" for c in COLUMNS]
-        hull = row["visual hull"]["iou_128"]["mean"] if row["visual hull"] else float("nan")
-        title = name.removeprefix("ablation_")
-        lines.append(f"| {title} | {' | '.join(cells)} | {lead(rows, name):+.4f} | {hull:.4f} |")
+        hull = f"{row['visual hull']['iou_128']['mean']:.4f}" if row["visual hull"] else ""
+        title = name.removeprefix("ablation_").replace("_", " ")
+        lines.append(f"| {title} | {' | '.join(cells)} | {lead(rows, name)} | {hull} |")
     return "\n".join(lines) + "\n"
 
 
-def lead(rows: dict[str, dict[str, Any]], name: str) -> float:
-    """Mean difference of volume IoU to the base over the objects that both have."""
+def lead(rows: dict[str, dict[str, Any]], name: str) -> str:
+    """Mean difference of volume IoU to the base over the objects that both have, with its standard error."""
     ours, base = rows[name]["rows"], rows[BASE]["rows"]
-    pairs = [(ours[i], base[i]) for i in ours if ours[i] is not None and base.get(i) is not None]
-    return sum(a - b for a, b in pairs) / len(pairs) if pairs else float("nan")
+    apart = [ours[i] - base[i] for i in ours if ours[i] is not None and base.get(i) is not None]
+    if name == BASE or len(apart) < 2:
+        return ""
+    return f"{mean(apart):+.4f} ± {stdev(apart) / len(apart) ** 0.5:.4f}"
 
 
 def figure(rows: dict[str, dict[str, Any]]) -> Figure:
