@@ -157,6 +157,8 @@ def test_sizes_that_do_not_fit() -> None:
         build({**SPLIT, "volume_net": TINY["volume_net"]})
     with pytest.raises(InputError, match=r"volume_net\.in_channels=12: it is given 37 per voxel"):
         build({**SPLIT, "compressed": None})
+    with pytest.raises(InputError, match=r"geometry_channels=5 and feature_channels=\d+: it is given"):
+        build({**TINY, "blend_net": {**TINY["blend_net"], "geometry_channels": 5}})
 
 
 def test_a_voxel_knows_how_far_the_hull_is_from_filling_the_silhouettes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,7 +132,7 @@ def test_single_precision_and_the_same_number_every_time() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("views", [1, 5, 40])
-def test_loops_equal_what_is_written_out(views: int, threads: int) -> None:
+def test_loops_equal_what_is_written_out(views: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In single precision on a CPU; layers of several widths, more pairs than go through them at once."""
     made = scene(b=2, v=views, p=400, dtype=torch.float32)
     torch.manual_seed(1)
@@ -140,12 +141,13 @@ def test_loops_equal_what_is_written_out(views: int, threads: int) -> None:
     )
     for parameter in made["net"].parameters():
         torch.nn.init.normal_(parameter, std=0.5)  # exponents to both sides, biases included
-    before = torch.get_num_threads()
+    before, passes = torch.get_num_threads(), weighed(monkeypatch)
     try:
         torch.set_num_threads(threads)
         got = blend(**made, sampling=SAMPLINGS[0])
     finally:
         torch.set_num_threads(before)
+    assert not passes, "none by plain operations"
     double = {**made, "net": made["net"].double(), "geometry": made["geometry"].double()}
     double["maps"] = made["maps"].double()
     double["sights"] = [
@@ -165,6 +167,40 @@ def test_a_place_that_is_no_number_is_read_nowhere_beside_the_maps() -> None:
     assert blend(**made, sampling=SAMPLINGS[0])[0, :5].isfinite().all()
 
 
+@pytest.mark.parametrize("what", ["weight", "feature"])
+def test_what_is_no_number_shows_in_the_colours(what: str) -> None:
+    made = scene(dtype=torch.float32)
+    with torch.no_grad():
+        (made["net"].base[0].weight if what == "weight" else made["maps"][:, :, 5]).fill_(torch.nan)
+    lost = [way(**made, sampling=SAMPLINGS[0]).isnan() for way in (blend, plain_blend)]
+    assert (
+        torch.equal(*lost) and lost[0].float().mean() > 0.5
+    )  # what no view sees has the mean of the colours
+
+
+def narrower(made: dict[str, Any], what: str) -> None:
+    sight = made["sights"][0]
+    if what == "views":
+        made["maps"] = made["maps"][:, :3]
+    elif what == "places":
+        made["sights"][0] = replace(sight, positions=sight.positions[:, :9])
+    elif what == "centres":
+        made["sights"][0] = replace(sight, centres=sight.centres[:2])
+    else:
+        made["geometry" if what == "geometry" else "maps"] = {
+            "geometry": made["geometry"][..., :3], "fewer": made["maps"][:, :, :7],
+            "more": torch.cat([made["maps"], made["maps"]], 2),
+        }[what]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["geometry", "fewer", "more", "views", "places", "centres"])
+def test_sizes_that_do_not_fit_are_refused(what: str) -> None:
+    made = scene(dtype=torch.float32)
+    narrower(made, what)
+    with pytest.raises(ValueError, match=r"the blend net takes|views of 23 points need"):
+        blend(**made, sampling=SAMPLINGS[0])
+
+
 @pytest.mark.parametrize("count", [3, 8, 32, 50])
 def test_loops_see_what_is_seen_by_plain_operations(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cameras = load_plan("published32").cameras(20.0, (48, 64))
@@ -174,12 +210,15 @@ def test_loops_see_what_is_seen_by_plain_operations(count: int, monkeypatch: pyt
     points[1] = 3 * cameras.centres[1]  # behind a camera
     points[2] = torch.nan
     points[3], directions[3] = 0, cameras.centres.new_tensor([0.0, 0.0, 1.0])  # a ring of views equally close
-    got, seen = Sight.of(points, directions, cameras, count)
+    directions[4] = torch.nan
+    with monkeypatch.context() as patch:
+        patch.setattr(view_blending, "sampling_grid", None)
+        got, seen = Sight.of(points, directions, cameras, count)
     monkeypatch.setattr(view_blending, "looped", lambda _: False)
     want, expected = Sight.of(points, directions, cameras, count)
     torch.testing.assert_close(got.positions, want.positions, atol=2e-6, rtol=1e-5)
     assert torch.equal(seen, expected) and seen[2] == 0 and 0 < seen.float().mean() < 32
-    unequal = [0, *range(4, 700)]
+    unequal = [0, *range(5, 700)]
     assert torch.equal(got.visible[:, unequal], want.visible[:, unequal])
     assert torch.equal(got.visible.sum(0), want.visible.sum(0)), (
         "of views equally close, no more than asked for"

@@ -44,8 +44,10 @@ def blend(
 ) -> Tensor:
     """Colours (p, 3) of points (p, 3) with features (p, g), by views that a table (v h w, c) has the maps of.
 
-    size: (h, w). The others as `Sight` has them. A point that no view sees gets the mean of all.
+    size: (h, w). The others as `Sight` has them. A point that no view sees gets the mean of all. ValueError where the
+    sizes don't fit each other.
     """
+    _check(net, geometry, table, size, points, directions, centres, positions, visible)
     found = geometry.new_empty(len(points), RGB)
     layers = _layers(net, table.shape[1])
     weights, biases = _arrays(weight for weight, _ in layers), _arrays(bias for _, bias in layers)
@@ -57,6 +59,38 @@ def blend(
         lambda start, stop: fill(*given, *size, sharpness, weights, biases, start, stop, found.numpy()),
     )
     return found
+
+
+def _check(
+    net: BlendNet,
+    geometry: Tensor,
+    table: Tensor,
+    size: tuple[int, int],
+    points: Tensor,
+    directions: Tensor,
+    centres: Tensor,
+    positions: Tensor,
+    visible: Tensor,
+) -> None:
+    """The loop looks up nothing beside its arrays if these have the sizes that they should."""
+    (views, count), channels = visible.shape, table.shape[1]
+    first, second = (layer for layer in net.direction if isinstance(layer, nn.Linear))
+    if (second.out_features, net.geometry_channels) != (channels, geometry.shape[-1]):
+        raise ValueError(
+            f"the blend net takes {second.out_features} channels of a view and {net.geometry_channels} of a point, "
+            f"not {channels} and {geometry.shape[-1]}"
+        )
+    given = {
+        "points": (points, (count, 3)),
+        "directions": (directions, (count, first.in_features - 1)),
+        "geometry": (geometry, (count, net.geometry_channels)),
+        "centres": (centres, (views, 3)),
+        "positions": (positions, (views, count, 2)),
+        "maps": (table, (views * size[0] * size[1], channels)),
+    }
+    for name, (tensor, shape) in given.items():
+        if tensor.shape != shape or not views:
+            raise ValueError(f"{name} {tuple(tensor.shape)}: {views} views of {count} points need {shape}")
 
 
 def _layers(net: BlendNet, channels: int) -> list[tuple[Tensor, Tensor]]:
@@ -321,7 +355,7 @@ def _layer(
             f = z - (shifted - TO_WHOLE)
             power[j] = shifted
             part[j] = f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * (C5 + f * C6)))))
-            row[j] = value if value > ZERO else ZERO
+            row[j] = ZERO if value < ZERO else value
         _powers(bits, count)
         for j in range(count):  # what is added is 0 where there was more than that
             row[j] += (power[j] - ONE) + power[j] * part[j]
@@ -335,8 +369,8 @@ def _exp(x: Array, count: int, bits: Array, power: Array) -> None:
     """
     for j in range(count):
         y = x[j] * LOG2_E
-        y = y if y > -LARGEST else -LARGEST
-        y = y if y < LARGEST else LARGEST
+        y = -LARGEST if y < -LARGEST else y  # what is no number stays none
+        y = LARGEST if y > LARGEST else y
         shifted = y + TO_WHOLE
         f = y - (shifted - TO_WHOLE)
         power[j] = shifted

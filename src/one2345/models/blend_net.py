@@ -45,7 +45,7 @@ class BlendNet(nn.Module):
     ) -> None:
         super().__init__()
         channels = RGB + feature_channels
-        self.geometry_channels, self.width = geometry_channels, width
+        self.geometry_channels, self.feature_channels, self.width = geometry_channels, feature_channels, width
         self.count_hidden_views = count_hidden_views
         self.sharpness = nn.Parameter(torch.tensor(0.2))
         self.direction = nn.Sequential(

@@ -155,6 +155,12 @@ class Reconstructor(ReconstructionNetwork):
             raise ValueError(
                 f"volume_net.in_channels={volume_net.in_channels}: it is given {taken} per voxel"
             )
+        latent, features = volume_net.out_channels + 1, feature_net.out_channels[0]
+        if (blend_net.geometry_channels, blend_net.feature_channels) != (latent, features):
+            raise ValueError(
+                f"blend_net: geometry_channels={blend_net.geometry_channels} and feature_channels="
+                f"{blend_net.feature_channels}: it is given {latent} per point and {features} per view"
+            )
         if compressed is not None:
             self.compress = nn.Sequential(nn.Linear(self._known, compressed), nn.SiLU())
         self.vote = None

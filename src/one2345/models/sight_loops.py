@@ -63,7 +63,9 @@ def look(
                 seen = (z > ZERO) & (across >= ZERO) & (across <= right) & (down >= ZERO) & (down <= bottom)
                 positions[v, first + i, 0] = across * per_width - ONE if seen else HIDDEN
                 positions[v, first + i, 1] = down * per_height - ONE if seen else HIDDEN
-                close[i] = (x * dx[i] + y * dy[i] + away * dz[i]) * scale if seen else NOWHERE
+                facing = (x * dx[i] + y * dy[i] + away * dz[i]) * scale
+                # A direction that is no number is far from all views.
+                close[i] = (facing if facing > -TWO else -TWO) if seen else NOWHERE
                 value[i] = close[i]
                 count[first + i] += seen
             for rank in range(min(v + 1, most)):
