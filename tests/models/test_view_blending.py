@@ -173,9 +173,8 @@ def test_what_is_no_number_shows_in_the_colours(what: str) -> None:
     with torch.no_grad():
         (made["net"].base[0].weight if what == "weight" else made["maps"][:, :, 5]).fill_(torch.nan)
     lost = [way(**made, sampling=SAMPLINGS[0]).isnan() for way in (blend, plain_blend)]
-    assert (
-        torch.equal(*lost) and lost[0].float().mean() > 0.5
-    )  # what no view sees has the mean of the colours
+    # What no view sees has the mean of the colours.
+    assert torch.equal(*lost) and lost[0].float().mean() > 0.5
 
 
 def narrower(made: dict[str, Any], what: str) -> None:

@@ -40,7 +40,7 @@ def visual_hull_mesh(views: PosedViews, *, resolution: int, box: Box | None = No
     """
     cameras = views.cameras
     maps = torch.stack([views.masks, mask_distance(views.masks)], 1)
-    scale = 2 / (cameras.K[:, 0, 0] + cameras.K[:, 1, 1])
+    scale = 1 / cameras.focals
 
     def field(points: Tensor) -> Tensor:
         pixels, depth = project(points.expand(len(cameras), -1, -1), cameras)

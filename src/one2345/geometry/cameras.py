@@ -58,6 +58,16 @@ class Cameras:
         return torch.cat([torch.cat([rotation, translation], -1), self.c2w[..., 3:, :]], -2)
 
     @property
+    def projections(self) -> Tensor:
+        """(..., 3, 4) from homogeneous world points to pixels times depth."""
+        return self.K @ self.w2c[..., :3, :]
+
+    @property
+    def focals(self) -> Tensor:
+        """(...) focal lengths in pixels, the mean over both axes."""
+        return (self.K[..., 0, 0] + self.K[..., 1, 1]) / 2
+
+    @property
     def centres(self) -> Tensor:
         """(..., 3) optical centres in the world."""
         return self.c2w[..., :3, 3]

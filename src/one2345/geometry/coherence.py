@@ -53,67 +53,76 @@ def silhouette_gaps(
     The gap of a cell is the smallest hull distance among the nodes that appear in it: 0 if one lies inside, 1 if none
     is closer than `far`. distances: (p, k) to k hulls; nodes that are `far` from all of them can be left out.
     """
+    size = (masks.shape[-2], masks.shape[-1])
+    cells = _Cells.of(masks, cameras, box)
     if looped(points_world):
-        return _by_loops(points_world, distances, masks, cameras, box, far=far)
-    size, (p, k) = (masks.shape[-2], masks.shape[-1]), distances.shape
-    cells, widths = box.resolution, _widths(size, cameras, box).to(points_world)
-    cover = _cover(masks, widths, cells)
+        local, gaps, covered = _by_loops(points_world, distances, cells, cameras, size, far)
+    else:
+        local, gaps, covered = _by_operations(points_world, distances, cells, cameras, size, far)
+    return SilhouetteGaps(local, gaps / covered.clamp_min(1e-6))
+
+
+class _Cells(NamedTuple):
+    """The cells of n silhouettes. along: how many there may be along an image. widths: (n) in pixels. cover: the share
+    (n, along^2 + 1) of each that the silhouette covers; the last one is for what no view sees, 0."""
+
+    along: int
+    widths: Tensor
+    cover: Tensor
+
+    @staticmethod
+    def of(masks: Tensor, cameras: Cameras, box: Box) -> _Cells:
+        longer, focal = max(masks.shape[-2:]), cameras.focals
+        depth = project(box.pose[None, :3, 3].to(focal), cameras)[1][:, 0].clamp_min(box.voxel_size)
+        widths = (CELL * box.voxel_size * focal / depth).clamp_min(longer / box.resolution).to(masks)
+        return _Cells(box.resolution, widths, _cover(masks, widths, box.resolution))
+
+
+Found = tuple[Tensor, Tensor, Tensor]
+"""Gaps at points (p, k), and sums over all cells of the gaps (k) and of what the silhouettes cover."""
+
+
+def _by_operations(
+    points: Tensor, distances: Tensor, cells: _Cells, cameras: Cameras, size: tuple[int, int], far: float
+) -> Found:
+    (p, k), (along, widths, cover) = distances.shape, cells
     step = max(1, PAIRS // max(p, 1))
-    total, weight, gap_sum, mass = (distances.new_zeros(s) for s in ((p, k), (p, 1), (k,), ()))
-    for first in range(0, len(masks), step):
+    total, weight, gap_sum = (distances.new_zeros(s) for s in ((p, k), (p, 1), (k,)))
+    for first in range(0, len(cover), step):
         some = slice(first, first + step)
-        pixels, depth = project(points_world, cameras[some])
-        at = (pixels / widths[some, None, None]).floor().long().clamp(0, cells - 1)
-        at = torch.where(in_frame(pixels, depth, size), at[..., 1] * cells + at[..., 0], cells * cells)
-        least = distances.new_full((len(at), cells * cells + 1, k), far)
+        pixels, depth = project(points, cameras[some])
+        at = (pixels / widths[some, None, None]).floor().long().clamp(0, along - 1)
+        at = torch.where(in_frame(pixels, depth, size), at[..., 1] * along + at[..., 0], along * along)
+        least = distances.new_full((len(at), along * along + 1, k), far)
         least.scatter_reduce_(1, at[..., None].expand(-1, -1, k), distances.expand(len(at), -1, -1), "amin")
-        covered = cover[some]
-        gaps = least.clamp_min(0) * (covered[..., None] / far)
+        gaps = least.clamp_min(0) * (cover[some, :, None] / far)
         gap_sum += gaps.sum((0, 1))
-        mass += covered.sum()
         total += gaps.gather(1, at[..., None].expand(-1, -1, k)).sum(0)
-        weight += covered.gather(1, at).sum(0)[:, None]
-    return SilhouetteGaps(total / weight.clamp_min(1e-6), gap_sum / mass.clamp_min(1e-6))
+        weight += cover[some].gather(1, at).sum(0)[:, None]
+    return total / weight.clamp_min(1e-6), gap_sum, cover.sum()
 
 
 def _by_loops(
-    points: Tensor,
-    distances: Tensor,
-    masks: Tensor,
-    cameras: Cameras,
-    box: Box,
-    *,
-    far: float,
-) -> SilhouetteGaps:
-    """The same by compiled loops."""
+    points: Tensor, distances: Tensor, cells: _Cells, cameras: Cameras, size: tuple[int, int], far: float
+) -> Found:
     from .coherence_loops import deepest, gathered
 
     in_cells: Callable[..., None] = deepest
     at_points: Callable[..., None] = gathered
-    size, n, (p, k) = (masks.shape[-2], masks.shape[-1]), len(masks), distances.shape
-    cells, widths = box.resolution, _widths(size, cameras, box).to(points)
-    cover = _cover(masks, widths, cells)
+    (p, k), (along, widths, cover), n = distances.shape, cells, len(cells.cover)
     at = torch.empty(n, p, dtype=torch.int32)
-    least = points.new_full((n, cells * cells + 1, k), far)
-    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points)
-    given = [as_array(part) for part in (points, distances.to(points), matrices, widths)]
-    share_out(n, lambda start, stop: in_cells(*given, *size, cells, start, stop, at.numpy(), least.numpy()))
+    least = points.new_full((n, along * along + 1, k), far)
+    given = [as_array(x.to(points)) for x in (points, distances, cameras.projections, widths)]
+    share_out(n, lambda start, stop: in_cells(*given, *size, along, start, stop, at.numpy(), least.numpy()))
     gaps = least.clamp_min_(0).mul_(cover[..., None] / far)
     local = torch.empty_like(distances)
     parts = [as_array(part) for part in (at, gaps, cover)]
     share_out(p, lambda start, stop: at_points(*parts, start, stop, local.numpy()))
-    return SilhouetteGaps(local, gaps.sum((0, 1)) / cover.sum().clamp_min(1e-6))
-
-
-def _widths(size: tuple[int, int], cameras: Cameras, box: Box) -> Tensor:
-    """Width (n) of the cells in pixels."""
-    focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1]) / 2
-    depth = project(box.pose[None, :3, 3].to(focal), cameras)[1][:, 0].clamp_min(box.voxel_size)
-    return (CELL * box.voxel_size * focal / depth).clamp_min(max(size) / box.resolution)
+    return local, gaps.sum((0, 1)), cover.sum()
 
 
 def _cover(masks: Tensor, widths: Tensor, cells: int) -> Tensor:
-    """Share (n, cells^2 + 1) of each cell that the masks (n, h, w) cover; the last one is for what no view sees, 0."""
+    """See `_Cells.cover`, of masks (n, h, w)."""
     n, height, width = masks.shape
     down, across = (
         ((torch.arange(edge, device=masks.device) + 0.5) / widths[:, None]).long().clamp_max(cells - 1)
@@ -121,4 +130,4 @@ def _cover(masks: Tensor, widths: Tensor, cells: int) -> Tensor:
     )
     at = (down[:, :, None] * cells + across[:, None, :]).flatten(1)
     found = masks.new_zeros(n, cells * cells + 1).scatter_add_(1, at, masks.flatten(1))
-    return found / widths.to(masks)[:, None].square()
+    return found / widths[:, None].square()

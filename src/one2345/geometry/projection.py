@@ -14,7 +14,7 @@ def project(points_world: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
     Returns pixels (..., p, 2) as (u, v) with pixel centres at +0.5, and z-depth (..., p). Points at
     or behind the camera plane have depth <= 0 and a pixel position of no meaning (finite).
     """
-    world_to_image = cameras.K @ cameras.w2c[..., :3, :]
+    world_to_image = cameras.projections
     image = points_world @ world_to_image[..., :3].mT + world_to_image[..., None, :, 3]
     depth = image[..., 2]
     safe = torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth)

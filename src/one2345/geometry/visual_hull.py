@@ -232,9 +232,8 @@ def _look(points_world: Tensor, maps: Tensor, cameras: Cameras) -> _Look:
 
 
 def _projections(cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices (n, 3, 4) from world to pixels times depth, and focal lengths (n) in pixels."""
-    focal = (cameras.K[:, 0, 0] + cameras.K[:, 1, 1]) / 2
-    return (cameras.K @ cameras.w2c[:, :3]).to(like), focal.to(like)
+    """`Cameras.projections` (n, 3, 4) and `Cameras.focals` (n)."""
+    return cameras.projections.to(like), cameras.focals.to(like)
 
 
 def _cone_gradients(

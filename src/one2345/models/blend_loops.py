@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..loops import as_array, compiled, share_out
 from .blend_net import DIRECTION, RGB, BlendNet
+from .view_blending import Sight
 
 Array = NDArray[Any]
 
@@ -31,61 +32,40 @@ TO_WHOLE = np.float32(3 * 2**22)
 C1, C2, C3, C4, C5, C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
 
 
-def blend(
-    net: BlendNet,
-    geometry: Tensor,
-    table: Tensor,
-    size: tuple[int, int],
-    points: Tensor,
-    directions: Tensor,
-    centres: Tensor,
-    positions: Tensor,
-    visible: Tensor,
-) -> Tensor:
-    """Colours (p, 3) of points (p, 3) with features (p, g), by views that a table (v h w, c) has the maps of.
+def blend(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int], sight: Sight) -> Tensor:
+    """Colours (p, 3) of points with features (p, g), by views that a table (v h w, c) has the maps of.
 
-    size: (h, w). The others as `Sight` has them. A point that no view sees gets the mean of all. ValueError where the
-    sizes don't fit each other.
+    size: (h, w). A point that no view sees gets the mean of all. ValueError where the sizes don't fit each other.
     """
-    _check(net, geometry, table, size, points, directions, centres, positions, visible)
-    found = geometry.new_empty(len(points), RGB)
+    _check(net, geometry, table, size, sight)
+    found = geometry.new_empty(len(geometry), RGB)
     layers = _layers(net, table.shape[1])
     weights, biases = _arrays(weight for weight, _ in layers), _arrays(bias for _, bias in layers)
-    given = _arrays((points, directions, centres, positions, visible, geometry, table))
+    own = sight.points, sight.directions, sight.centres, sight.positions, sight.visible
+    given = _arrays((*own, geometry, table))
     sharpness = np.float32(abs(float(net.sharpness.detach())))
     fill: Callable[..., None] = _fill
     share_out(
-        len(points),
+        len(geometry),
         lambda start, stop: fill(*given, *size, sharpness, weights, biases, start, stop, found.numpy()),
     )
     return found
 
 
-def _check(
-    net: BlendNet,
-    geometry: Tensor,
-    table: Tensor,
-    size: tuple[int, int],
-    points: Tensor,
-    directions: Tensor,
-    centres: Tensor,
-    positions: Tensor,
-    visible: Tensor,
-) -> None:
+def _check(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int], sight: Sight) -> None:
     """The loop looks up nothing beside its arrays if these have the sizes that they should."""
-    (views, count), channels = visible.shape, table.shape[1]
-    first, second = (layer for layer in net.direction if isinstance(layer, nn.Linear))
-    if (second.out_features, net.geometry_channels) != (channels, geometry.shape[-1]):
+    (views, count), channels, taken = sight.visible.shape, table.shape[1], RGB + net.feature_channels
+    if (taken, net.geometry_channels) != (channels, geometry.shape[-1]):
         raise ValueError(
-            f"the blend net takes {second.out_features} channels of a view and {net.geometry_channels} of a point, "
+            f"the blend net takes {taken} channels of a view and {net.geometry_channels} of a point, "
             f"not {channels} and {geometry.shape[-1]}"
         )
     given = {
-        "points": (points, (count, 3)),
-        "directions": (directions, (count, first.in_features - 1)),
+        "points": (sight.points, (count, 3)),
+        "directions": (sight.directions, (count, 3)),
         "geometry": (geometry, (count, net.geometry_channels)),
-        "centres": (centres, (views, 3)),
-        "positions": (positions, (views, count, 2)),
+        "centres": (sight.centres, (views, 3)),
+        "positions": (sight.positions, (views, count, 2)),
         "maps": (table, (views * size[0] * size[1], channels)),
     }
     for name, (tensor, shape) in given.items():

@@ -64,7 +64,7 @@ class Lifting:
         shrink, shift = (1, 0.0) if self.integer_pixels else (0, -0.5)
         (h, w), (height, width) = size, cameras.size
         scales = (w - shrink) / max(1, width - shrink), (h - shrink) / max(1, height - shrink)
-        image = cameras.K @ cameras.w2c[:, :3]
+        image = cameras.projections
         to_map = image.new_tensor([scales[0], shift, scales[1], shift])
         return torch.cat([image, to_map.expand(len(image), 1, 4)], 1)
 

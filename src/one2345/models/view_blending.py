@@ -113,7 +113,9 @@ class _Blend(torch.autograd.Function):
         for index, sight in enumerate(sights):
             table = table_of(maps[index])
             if by_loops:
-                result[index] = _loop(net, geometry[index], table, size, sight)
+                from .blend_loops import blend as by_loop
+
+                result[index] = by_loop(net, geometry[index], table, size, sight)
                 continue
             for points in _passes(sight):
                 pairs = _Pairs.of(net, sight, points)
@@ -171,22 +173,13 @@ def _passes(sight: Sight, wanted: Tensor | None = None) -> Iterator[Tensor]:
         start = end
 
 
-def _loop(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int], sight: Sight) -> Tensor:
-    """Colours (p, 3) by a compiled loop."""
-    from .blend_loops import blend
-
-    own = sight.points, sight.directions, sight.centres, sight.positions, sight.visible
-    return blend(net, geometry, table, size, *own)
-
-
 def _sight_by_loops(points: Tensor, directions: Tensor, cameras: Cameras, count: int) -> tuple[Sight, Tensor]:
     """`Sight.of` by a compiled loop."""
     from .sight_loops import look
 
     v, p, centres = len(cameras), len(points), cameras.centres.to(points)
     made = points.new_empty(v, p, 2), torch.empty(v, p, dtype=torch.bool), torch.empty(p, dtype=torch.int64)
-    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points)
-    given = [as_array(part) for part in (points, directions, matrices, centres)]
+    given = [as_array(part) for part in (points, directions, cameras.projections.to(points), centres)]
     found, fill = [part.numpy() for part in made], cast(Callable[..., None], look)
     share_out(p, lambda start, stop: fill(*given, *cameras.size, min(count, v), start, stop, *found))
     return Sight(points, directions, centres, *made[:2]), made[2]

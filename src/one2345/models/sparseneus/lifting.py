@@ -23,7 +23,7 @@ def view_positions(
     height, width = cameras.size
     grid = points.new_empty(len(cameras), len(points), 2)
     seen = torch.empty(grid.shape[:2], dtype=torch.bool, device=points.device)
-    matrices = (cameras.K @ cameras.w2c[:, :3]).to(points)
+    matrices = cameras.projections.to(points)
     for view, matrix in enumerate(matrices):  # one at a time: the intermediate results are larger than these
         image = points @ matrix[:, :3].T + matrix[:, 3]
         depth = image[:, 2]
