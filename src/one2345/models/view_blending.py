@@ -41,17 +41,16 @@ class Sight:
     visible: Tensor
 
     @staticmethod
-    @torch.no_grad()
     def of(points: Tensor, directions: Tensor, cameras: Cameras, count: int) -> tuple[Sight, Tensor]:
         """Points (p, 3) with directions (p, 3) as at most `count` of the cameras (v) see them, see `nearest`, and how
         many do see each, (p)."""
-        if looped(points):
-            return _sight_by_loops(points, directions, cameras, count)
-        positions, visible = sampling_grid(points, cameras)
-        sight = Sight(points, directions, cameras.centres, positions, visible)
-        return sight.nearest(count), visible.sum(0)
+        with torch.no_grad():
+            if looped(points):
+                return _sight_by_loops(points, directions, cameras, count)
+            positions, visible = sampling_grid(points, cameras)
+            sight = Sight(points, directions, cameras.centres, positions, visible)
+            return sight.nearest(count), visible.sum(0)
 
-    @torch.no_grad()
     def nearest(self, count: int) -> Sight:
         """With at most `count` views of each point: of those that see it, the ones from closest to where it is viewed.
 
