@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from one2345.models import norms
 from one2345.models.norms import BatchNorm
 
 
@@ -18,7 +19,11 @@ def pair(channels: int = 5) -> tuple[BatchNorm, nn.BatchNorm2d, torch.Tensor]:
     return own, theirs, torch.randn(3, channels, 7, 6, dtype=torch.float64, requires_grad=True)
 
 
-def test_training_equals_torch_with_gradients_and_running_statistics() -> None:
+@pytest.mark.parametrize("entries", [1, 100, norms.CPU_ENTRIES])
+def test_training_equals_torch_with_gradients_and_running_statistics(
+    entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(norms, "CPU_ENTRIES", entries)
     own, theirs, x = pair()
     probe = torch.randn(x.shape, dtype=torch.float64)
     results = []
@@ -63,3 +68,16 @@ def test_large_images_keep_their_digits(layout: torch.memory_format) -> None:
     want = F.batch_norm(x.double(), None, None, training=True)
     got = BatchNorm(4)(x.contiguous(memory_format=layout))
     assert (got - want).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(300, 5), (1, 5, 7, 6, 4)])
+def test_rows_and_volumes(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norms, "CPU_ENTRIES", 200)
+    own, _, _ = pair()
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    probe = torch.randn(shape, dtype=torch.float64)
+    results = []
+    for y in (own(x), F.batch_norm(x, None, None, own.weight, own.bias, training=True)):
+        results.append([y, *torch.autograd.grad((y * probe).sum(), [x, own.weight, own.bias])])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-10)

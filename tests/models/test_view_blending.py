@@ -132,19 +132,24 @@ def test_single_precision_and_the_same_number_every_time() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("views", [1, 5, 40])
-def test_loops_equal_what_is_written_out(views: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hidden_count", [False, True])
+@pytest.mark.parametrize("sampling", [*SAMPLINGS, Sampling("zeros", False)])
+def test_loops_equal_what_is_written_out(
+    sampling: Sampling, hidden_count: bool, views: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In single precision on a CPU; layers of several widths, more pairs than go through them at once."""
     made = scene(b=2, v=views, p=400, dtype=torch.float32)
     torch.manual_seed(1)
     made["net"] = BlendNet(
-        geometry_channels=4, feature_channels=6, hidden=13, width=6, direction_hidden=7, logit_hidden=(5, 3)
-    )
+        geometry_channels=4, feature_channels=6, hidden=13, width=6, direction_hidden=7, logit_hidden=(5, 3),
+        count_hidden_views=hidden_count,
+    )  # fmt: skip
     for parameter in made["net"].parameters():
         torch.nn.init.normal_(parameter, std=0.5)  # exponents to both sides, biases included
     before, passes = torch.get_num_threads(), weighed(monkeypatch)
     try:
         torch.set_num_threads(threads)
-        got = blend(**made, sampling=SAMPLINGS[0])
+        got = blend(**made, sampling=sampling)
     finally:
         torch.set_num_threads(before)
     assert not passes, "none by plain operations"
@@ -154,17 +159,18 @@ def test_loops_equal_what_is_written_out(views: int, threads: int, monkeypatch: 
         Sight(*(part.double() if part.is_floating_point() else part for part in vars(s).values()))
         for s in made["sights"]
     ]
-    want = plain_blend(**double, sampling=SAMPLINGS[0])
+    want = plain_blend(**double, sampling=sampling)
     assert (got - want).abs().max() < 1e-5
     hidden = ~made["sights"][0].visible.any(0)
     assert hidden.any()
 
 
-def test_a_place_that_is_no_number_is_read_nowhere_beside_the_maps() -> None:
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_place_that_is_no_number_is_read_nowhere_beside_the_maps(sampling: Sampling) -> None:
     made = scene(b=1, dtype=torch.float32)
     made["sights"][0].positions[:, 5] = torch.nan
     made["sights"][0].positions[:, 6] = torch.inf
-    assert blend(**made, sampling=SAMPLINGS[0])[0, :5].isfinite().all()
+    assert blend(**made, sampling=sampling)[0, :5].isfinite().all()
 
 
 @pytest.mark.parametrize("what", ["weight", "feature"])
@@ -289,6 +295,27 @@ def test_no_point_has_no_colour() -> None:
     ]  # fmt: skip
     empty = blend(made["net"], made["geometry"][:, :0], made["maps"], none, SAMPLINGS[0])
     assert empty.shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_table_gets_the_same_from_loops(sampling: Sampling) -> None:
+    torch.manual_seed(0)
+    corners = sampling.corners(torch.rand(3, 900, 2) * 2.6 - 1.3, torch.arange(3)[:, None], (6, 4))
+    upstream, want = torch.randn(3, 900, 37), torch.zeros(3 * 6 * 4, 37).double()
+    replace(corners, weights=corners.weights.double()).add(want, upstream.double())
+    tables, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        try:
+            torch.set_num_threads(threads)
+            tables.append(torch.zeros(3 * 6 * 4, 37))
+            corners.add(tables[-1], upstream)
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(*tables) and (tables[0] - want).abs().max() < 1e-4
+    with pytest.raises(IndexError, match="of a table of 71"):
+        corners.add(torch.zeros(71, 37), upstream)
+    with pytest.raises(ValueError, match="don't fit"):
+        corners.add(torch.zeros(72, 37), upstream[:2])
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

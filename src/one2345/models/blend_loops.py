@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..loops import as_array, compiled, share_out
 from .blend_net import DIRECTION, RGB, BlendNet
+from .map_sampling import Sampling
 from .view_blending import Sight
 
 Array = NDArray[Any]
@@ -32,7 +33,9 @@ TO_WHOLE = np.float32(3 * 2**22)
 C1, C2, C3, C4, C5, C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
 
 
-def blend(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int], sight: Sight) -> Tensor:
+def blend(
+    net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int], sight: Sight, sampling: Sampling
+) -> Tensor:
     """Colours (p, 3) of points with features (p, g), by views that a table (v h w, c) has the maps of.
 
     size: (h, w). A point that no view sees gets the mean of all. ValueError where the sizes don't fit each other.
@@ -43,11 +46,14 @@ def blend(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int],
     weights, biases = _arrays(weight for weight, _ in layers), _arrays(bias for _, bias in layers)
     own = sight.points, sight.directions, sight.centres, sight.positions, sight.visible
     given = _arrays((*own, geometry, table))
+    ways = sampling.padding == "zeros", sampling.align_corners, net.count_hidden_views
     sharpness = np.float32(abs(float(net.sharpness.detach())))
     fill: Callable[..., None] = _fill
     share_out(
         len(geometry),
-        lambda start, stop: fill(*given, *size, sharpness, weights, biases, start, stop, found.numpy()),
+        lambda start, stop: fill(
+            *given, *size, *ways, sharpness, weights, biases, start, stop, found.numpy()
+        ),
     )
     return found
 
@@ -105,6 +111,9 @@ def _fill(
     table: Array,
     height: int,
     width: int,
+    zeros: bool,
+    align_corners: bool,
+    count_hidden_views: bool,
     sharpness: np.float32,
     weights: tuple[Array, ...],
     biases: tuple[Array, ...],
@@ -116,7 +125,7 @@ def _fill(
     views, channels = len(visible), table.shape[1]
     room = max(PAIRS, views)
     point, view, seen = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.bool_)
-    first = np.empty(room + 1, np.int32)
+    first, least = np.empty(room + 1, np.int32), np.empty(room, np.float32)
     share, opinion, second = (
         np.empty(room, np.float32),
         np.empty((1, room), np.float32),
@@ -135,11 +144,14 @@ def _fill(
     while taken < stop:
         begin, pairs, count = taken, 0, 0
         while taken < stop and pairs + views <= room:
-            first[count] = pairs
+            first[count], least[count] = pairs, LARGEST
             for v in range(views):
                 if visible[v, taken]:
                     point[pairs], view[pairs], seen[pairs] = count, v, True
                     pairs += 1
+                elif count_hidden_views:
+                    closeness = _dot(directions[taken], _towards(centres[v], points[taken]))
+                    least[count] = min(least[count], sharpness * (closeness - ONE))
             if pairs == first[count]:
                 for v in range(views):
                     point[pairs], view[pairs], seen[pairs] = count, v, False
@@ -149,11 +161,14 @@ def _fill(
         first[count] = pairs
         for j in range(pairs):
             at = begin + point[j]
-            _sample(table, positions[view[j], at], view[j], height, width, samples[:, j])
+            _sample(
+                table, positions[view[j], at], view[j], height, width, zeros, align_corners, samples[:, j]
+            )
             _relative(points[at], directions[at], centres[view[j]], relative[:, j])
             share[j] = sharpness * (relative[3, j] - ONE)
         _exp(share, pairs, bits, power)
-        _shares(share, seen, first, count)
+        _exp(least, count, bits, power)
+        _shares(share, least, seen, first, count)
 
         _layer(weights[0], biases[0], relative, a, pairs, True, scratch)
         _layer(weights[1], biases[1], a, features, pairs, True, scratch)
@@ -190,19 +205,21 @@ def _fill(
 
 
 @compiled(freedom={"contract"})
-def _sample(table: Array, position: Array, view: int, height: int, width: int, sample: Array) -> None:
-    """Bilinear, the border's values beyond it; what is no number lands on the first pixel."""
-    last_x, last_y = np.float32(width - 1), np.float32(height - 1)
-    u = (position[0] + ONE) * (np.float32(width) * HALF) - HALF
-    v = (position[1] + ONE) * (np.float32(height) * HALF) - HALF
-    u, v = (u if u > ZERO else ZERO), (v if v > ZERO else ZERO)
-    u, v = (u if u < last_x else last_x), (v if v < last_y else last_y)
-    left, top = int(u), int(v)
-    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
-    across, down = u - np.float32(left), v - np.float32(top)
+def _sample(
+    table: Array,
+    position: Array,
+    view: int,
+    height: int,
+    width: int,
+    zeros: bool,
+    align_corners: bool,
+    sample: Array,
+) -> None:
+    """As `Sampling` has it; what is no number lands on the first pixel, or before it."""
+    left, right, west, east = _between(position[0], width, zeros, align_corners)
+    top, bottom, north, south = _between(position[1], height, zeros, align_corners)
     upper, lower = (view * height + top) * width, (view * height + bottom) * width
-    nw, ne = (ONE - across) * (ONE - down), across * (ONE - down)
-    sw, se = (ONE - across) * down, across * down
+    nw, ne, sw, se = west * north, east * north, west * south, east * south
     for i in range(table.shape[1]):
         sample[i] = (
             nw * table[upper + left, i]
@@ -213,26 +230,55 @@ def _sample(table: Array, position: Array, view: int, height: int, width: int, s
 
 
 @compiled(freedom={"contract"})
-def _relative(point: Array, query: Array, centre: Array, found: Array) -> None:
-    """As `view_directions`."""
+def _between(
+    x: np.float32, n: int, zeros: bool, align_corners: bool
+) -> tuple[int, int, np.float32, np.float32]:
+    """The pixels, of an axis of n, that a position is between, and their shares."""
+    last = np.float32(n - 1)
+    at = (x + ONE) * (last * HALF) if align_corners else (x + ONE) * (np.float32(n) * HALF) - HALF
+    lowest, highest = (-ONE, last + ONE) if zeros else (ZERO, last)
+    at = at if at > lowest else lowest
+    at = at if at < highest else highest
+    below = np.floor(at)
+    share, low = at - below, int(below)
+    high = low + 1
+    first, second = ONE - share if 0 <= low < n else ZERO, share if high < n else ZERO
+    return min(max(low, 0), n - 1), min(high, n - 1), first, second
+
+
+@compiled(freedom={"contract"})
+def _towards(centre: Array, point: Array) -> tuple[np.float32, np.float32, np.float32]:
     x, y, z = centre[0] - point[0], centre[1] - point[1], centre[2] - point[2]
     scale = ONE / np.sqrt(max(x * x + y * y + z * z, TINY))
-    x, y, z = x * scale, y * scale, z * scale
-    found[3] = query[0] * x + query[1] * y + query[2] * z
+    return x * scale, y * scale, z * scale
+
+
+@compiled(freedom={"contract"})
+def _dot(query: Array, towards: tuple[np.float32, np.float32, np.float32]) -> np.float32:
+    x, y, z = towards
+    return query[0] * x + query[1] * y + query[2] * z
+
+
+@compiled(freedom={"contract"})
+def _relative(point: Array, query: Array, centre: Array, found: Array) -> None:
+    """As `view_directions`."""
+    towards = _towards(centre, point)
+    found[3] = _dot(query, towards)
+    x, y, z = towards
     x, y, z = query[0] - x, query[1] - y, query[2] - z
     scale = ONE / np.sqrt(max(x * x + y * y + z * z, SHORT))
     found[0], found[1], found[2] = x * scale, y * scale, z * scale
 
 
 @compiled()
-def _shares(share: Array, seen: Array, first: Array, count: int) -> None:
-    """As `BlendNet.anti_alias`, of closenesses, in place."""
+def _shares(share: Array, hidden: Array, seen: Array, first: Array, count: int) -> None:
+    """As `BlendNet.anti_alias`, of closenesses, in place. hidden: the least one of a hidden view."""
     for i in range(count):
         low, high = first[i], first[i + 1]
         if not seen[low]:
             share[low:high] = ZERO
             continue
-        least = share[low]
+        least = hidden[i]
         for j in range(low, high):
             least = min(least, share[j])
         total = LEAST

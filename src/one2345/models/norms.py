@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Statistics = Literal["batch", "running"]
+
+CPU_ENTRIES = 2**17
+"""Of a tensor that is worked on at once on a CPU. Memory that is new to a process costs more than the arithmetic."""
 
 
 class BatchNorm(nn.Module):
@@ -67,10 +71,13 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        rest = [axis for axis in range(x.ndim) if axis != 1]
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        mean = wide.mean(rest)
-        variance = (wide - _across(mean, x)).square_().mean(rest)
+        rest, entries = _but_channels(x), x.numel() // x.shape[1]
+        wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+        mean = x.mean(rest, dtype=wide)
+        variance = torch.zeros_like(mean)
+        for (part,) in _slabs(x):
+            variance += (part - _across(mean, x)).square_().sum(rest)
+        variance /= entries
         ctx.save_for_backward(x, gain, mean, variance)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, variance)
@@ -81,16 +88,33 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, gain, mean, variance = ctx.saved_tensors
-        rest = [axis for axis in range(x.ndim) if axis != 1]
-        upstream = gradients[0].to(mean.dtype)
+        rest, entries, upstream = _but_channels(x), x.numel() // x.shape[1], gradients[0]
         inverse = (variance + ctx.eps).rsqrt()
-        unit = (x.to(mean.dtype) - _across(mean, x)).mul_(_across(inverse, x))
-        of_bias = upstream.mean(rest)
-        of_gain = (upstream * unit).mean(rest)
-        result = upstream - _across(of_bias, x) - unit.mul_(_across(of_gain, x))
-        result *= _across(gain.to(mean) * inverse, x)
-        entries = x.numel() // x.shape[1]
-        return result.to(x.dtype), (of_gain * entries).to(gain), (of_bias * entries).to(gain), None
+        of_bias, of_gain = torch.zeros_like(mean), torch.zeros_like(mean)
+        for given, part in _slabs(upstream, x):
+            of_bias += given.sum(rest, dtype=mean.dtype)
+            of_gain += (part - _across(mean, x)).mul_(given).sum(rest) * inverse
+        slope = _across(of_gain / entries * inverse, x)
+        offset, scale = _across(of_bias / entries, x), _across(gain.to(mean) * inverse, x)
+        result = torch.empty_like(x)
+        for given, part, made in _slabs(upstream, x, result):
+            taken = (part - _across(mean, x)).mul_(slope).add_(offset)
+            made.copy_(torch.sub(given, taken, out=taken).mul_(scale))
+        return result, of_gain.to(gain), of_bias.to(gain), None
+
+
+def _but_channels(x: Tensor) -> list[int]:
+    return [axis for axis in range(x.ndim) if axis != 1]
+
+
+def _slabs(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors (n, c, ...) of one shape in parts, so small on a CPU that what is made of them stays in its cache."""
+    x = tensors[0]
+    axis = max(_but_channels(x), key=lambda axis: (x.shape[axis] > 1, -axis))
+    length = x.shape[axis]
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        length = max(1, length * CPU_ENTRIES // max(1, x.numel()))
+    yield from zip(*(tensor.split(max(1, length), axis) for tensor in tensors), strict=True)
 
 
 def _across(values: Tensor, like: Tensor) -> Tensor:

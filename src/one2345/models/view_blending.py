@@ -105,16 +105,13 @@ class _Blend(torch.autograd.Function):
         ctx.autocast = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
         result = geometry.new_empty(*geometry.shape[:2], RGB)
         size = (maps.shape[-2], maps.shape[-1])
-        by_loops = (
-            looped(geometry) and maps.dtype == geometry.dtype and not ctx.autocast[1]
-            and sampling == Sampling() and not net.count_hidden_views
-        )  # fmt: skip
+        by_loops = looped(geometry) and maps.dtype == geometry.dtype and not ctx.autocast[1]
         for index, sight in enumerate(sights):
             table = table_of(maps[index])
             if by_loops:
                 from .blend_loops import blend as by_loop
 
-                result[index] = by_loop(net, geometry[index], table, size, sight)
+                result[index] = by_loop(net, geometry[index], table, size, sight, sampling)
                 continue
             for points in _passes(sight):
                 pairs = _Pairs.of(net, sight, points)
