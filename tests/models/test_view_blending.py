@@ -298,27 +298,6 @@ def test_no_point_has_no_colour() -> None:
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_a_table_gets_the_same_from_loops(sampling: Sampling) -> None:
-    torch.manual_seed(0)
-    corners = sampling.corners(torch.rand(3, 900, 2) * 2.6 - 1.3, torch.arange(3)[:, None], (6, 4))
-    upstream, want = torch.randn(3, 900, 37), torch.zeros(3 * 6 * 4, 37).double()
-    replace(corners, weights=corners.weights.double()).add(want, upstream.double())
-    tables, before = [], torch.get_num_threads()
-    for threads in (1, 2):
-        try:
-            torch.set_num_threads(threads)
-            tables.append(torch.zeros(3 * 6 * 4, 37))
-            corners.add(tables[-1], upstream)
-        finally:
-            torch.set_num_threads(before)
-    assert torch.equal(*tables) and (tables[0] - want).abs().max() < 1e-4
-    with pytest.raises(IndexError, match="of a table of 71"):
-        corners.add(torch.zeros(71, 37), upstream)
-    with pytest.raises(ValueError, match="don't fit"):
-        corners.add(torch.zeros(72, 37), upstream[:2])
-
-
-@pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_corners_equal_grid_sample_and_its_gradient(sampling: Sampling) -> None:
     torch.manual_seed(1)
     maps = torch.randn(3, 5, 6, 4, dtype=torch.float64, requires_grad=True)

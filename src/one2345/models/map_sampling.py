@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..loops import looped
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -65,11 +63,6 @@ class Corners:
 
     def add(self, table: Tensor, upstream: Tensor) -> None:
         """Add to the table's gradient, in place, what samples with the gradient `upstream` (..., c) pass back."""
-        if looped(table) and upstream.dtype == self.weights.dtype == table.dtype:
-            from .map_loops import add
-
-            add(self.rows.view(-1, 4), self.weights.view(-1, 4), upstream.reshape(-1, table.shape[1]), table)
-            return
         values = (self.weights[..., None] * upstream[..., None, :]).to(table.dtype).flatten(0, -2)
         table.scatter_add_(0, self.rows.reshape(-1, 1).expand_as(values), values)
 

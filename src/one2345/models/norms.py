@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 Statistics = Literal["batch", "running"]
 
-CPU_ENTRIES = 2**17
+CPU_ENTRIES = 2**18
 """Of a tensor that is worked on at once on a CPU. Memory that is new to a process costs more than the arithmetic."""
 
 
