@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # Tests on all cores: a process for each, up to four, of one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations=20 --durations-min=15
 
 .DEFAULT_GOAL := help
 .PHONY: help setup venv blender-env train train-long test test-slow test-cluster bench-check mutation lint docs notebooks format clean
