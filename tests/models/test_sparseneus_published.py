@@ -262,8 +262,9 @@ def test_blending(running: Case, query: str) -> None:
     apart = torch.linalg.vector_norm(directions[None] - towards_views(running, points), dim=-1) > 1e-3
     assert apart.float().mean() > 0.9
     near(relative[0][apart], given[apart], 1e-3)
-    # That rounding is worth up to 0.008 of a colour there: it differs between the loop and the plain operations.
-    assert (colour - running[f"blend{query}_rgb"]).abs().max() < (1e-3 if running.name == "case8" else 1e-2)
+    # That rounding, which the loop has another one of than plain operations, is worth up to 0.008 of a colour.
+    away, clear = (colour - running[f"blend{query}_rgb"]).abs(), (apart | ~visible[0]).all(0)
+    assert bool((away[clear] < 1e-3).all()) and away.max() < 1e-2
     with torch.no_grad():
         weights = running.model.blend_net.weights(geometry, sampled, given[None], visible)[0]
     assert (weights - running[f"blend{query}_weights"]).abs().max() < 1e-3

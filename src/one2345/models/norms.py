@@ -110,10 +110,10 @@ def _but_channels(x: Tensor) -> list[int]:
 def _slabs(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Tensors (n, c, ...) of one shape in parts, so small on a CPU that what is made of them stays in its cache."""
     x = tensors[0]
-    axis = max(_but_channels(x), key=lambda axis: (x.shape[axis] > 1, -axis))
+    axis = next((axis for axis in _but_channels(x) if x.shape[axis] > 1), 0)
     length = x.shape[axis]
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
-        length = max(1, length * CPU_ENTRIES // max(1, x.numel()))
+        length = length * CPU_ENTRIES // max(1, x.numel())
     yield from zip(*(tensor.split(max(1, length), axis) for tensor in tensors), strict=True)
 
 
