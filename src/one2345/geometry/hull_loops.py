@@ -47,7 +47,9 @@ def hulls(
     right, below = np.uint64(width > 1), np.uint64(width if height > 1 else 0)
     last_x, last_y = np.float32(width - 1), np.float32(height - 1)
     before_x, before_y = np.int32(max(width - 2, 0)), np.int32(max(height - 2, 0))
-    kept = ranks.max() + 1
+    kept = 1
+    for rank in ranks:
+        kept = max(kept, rank + 1)
     largest = np.empty((kept, BLOCK), np.float32)
     cones = np.empty((views, BLOCK), np.float32)
     px, py, pz, a, b, beyond, scale, value, total, seen = np.empty((10, BLOCK), np.float32)
@@ -96,14 +98,17 @@ def hulls(
             for i in range(block):
                 cone = (value[i] + beyond[i]) * scale[i]
                 value[i] = cone if scale[i] > ZERO else NOWHERE
-            cones[view] = value
+                cones[view, i] = value[i]
             for rank in range(min(view + 1, kept)):
                 for i in range(block):
                     found, held = value[i], largest[rank, i]
                     largest[rank, i] = found if found > held else held
                     value[i] = held if found > held else found
             # More views only make the distances larger.
-            if largest[kept - 1, :block].min() > limit:
+            least = largest[kept - 1, 0]
+            for i in range(block):
+                least = min(least, largest[kept - 1, i])
+            if least > limit:
                 break
         for i in range(block):
             for k in range(len(ranks)):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,6 +26,9 @@ PAIRS = 512
 """Pairs that go through the layers together, where not more views than that see a point."""
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+OUTPUTS, INPUTS, BIASED, ACTIVE, BEGIN = range(5)
+NONE = np.int64(0)
+"""A count that a literal begins is compiled for twice: for the literal, and for what it comes to be."""
 LOG2_E = np.float32(math.log2(math.e))
 LEAST, SHORT, TINY = np.float32(1e-8), np.float32(1e-12), np.float32(1e-24)
 LARGEST = np.float32(126)
@@ -42,8 +46,7 @@ def blend(
     """
     _check(net, geometry, table, size, sight)
     found = geometry.new_empty(len(geometry), RGB)
-    layers = _layers(net, table.shape[1])
-    weights, biases = _arrays(weight for weight, _ in layers), _arrays(bias for _, bias in layers)
+    plan, parameters = _layers(net, table.shape[1])
     own = sight.points, sight.directions, sight.centres, sight.positions, sight.visible
     given = _arrays((*own, geometry, table))
     ways = sampling.padding == "zeros", sampling.align_corners, net.count_hidden_views
@@ -52,7 +55,7 @@ def blend(
     share_out(
         len(geometry),
         lambda start, stop: fill(
-            *given, *size, *ways, sharpness, weights, biases, start, stop, found.numpy()
+            *given, *size, *ways, sharpness, plan, parameters, start, stop, found.numpy()
         ),
     )
     return found
@@ -79,8 +82,12 @@ def _check(net: BlendNet, geometry: Tensor, table: Tensor, size: tuple[int, int]
             raise ValueError(f"{name} {tuple(tensor.shape)}: {views} views of {count} points need {shape}")
 
 
-def _layers(net: BlendNet, channels: int) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases in the order of the loop: a layer whose inputs come from several places is one for each."""
+def _layers(net: BlendNet, channels: int) -> tuple[Array, Array]:
+    """Weights and biases in the order of the loop: a layer whose inputs come from several places is one for each.
+
+    All in one array, and of each layer (n, 5) its outputs, its inputs, whether it has a bias, whether its ELU is to be
+    taken, and where it begins. (With an array for each, more of the loop is to be compiled.)
+    """
     blocks = (net.direction, net.base, net.visibility, net.visibility2, net.logit)
     all_layers = [layer for block in blocks for layer in block if isinstance(layer, nn.Linear)]
     direction0, direction1, base0, base1, seen0, seen1, again0, again1, logit0, logit1, logit2 = (
@@ -90,10 +97,17 @@ def _layers(net: BlendNet, channels: int) -> list[tuple[Tensor, Tensor]]:
     of_point, of_pair = base0[0].split(of_view, 1)
     of_x, of_second, of_direction = logit0[0].split([width, 1, DIRECTION], 1)
     residual, opinion = zip(*(part.split([width, 1]) for part in seen1), strict=True)
-    return [
+    layers = [
         direction0, direction1, (of_point, base0[1]), (of_pair, none), base1, seen0, residual, opinion, again0, again1,
         (of_x, logit0[1]), (of_second, none), (of_direction, none), logit1, logit2,
     ]  # fmt: skip
+    linear = {2, 9, 10, 11, 14}
+    plan, at = [], 0
+    for i, (weight, bias) in enumerate(layers):
+        plan.append((*weight.shape, len(bias) > 0, i not in linear, at))
+        at += weight.numel() + len(bias)
+    parameters = torch.cat([one.detach().reshape(-1) for layer in layers for one in layer])
+    return np.array(plan, np.int64), as_array(parameters)
 
 
 def _arrays(tensors: Iterable[Tensor]) -> tuple[Array, ...]:
@@ -115,8 +129,8 @@ def _fill(
     align_corners: bool,
     count_hidden_views: bool,
     sharpness: np.float32,
-    weights: tuple[Array, ...],
-    biases: tuple[Array, ...],
+    plan: Array,
+    parameters: Array,
     start: int,
     stop: int,
     result: Array,
@@ -132,17 +146,19 @@ def _fill(
         np.empty((1, room), np.float32),
     )
     samples, features = np.empty((channels, room), np.float32), np.empty((channels, room), np.float32)
-    relative, known = np.empty((4, room), np.float32), np.empty((weights[2].shape[1], room), np.float32)
-    shared = np.empty((len(weights[2]), room), np.float32)
-    widest = max([len(weight) for weight in weights])
+    relative, known = np.empty((4, room), np.float32), np.empty((plan[2, INPUTS], room), np.float32)
+    shared = np.empty((plan[2, OUTPUTS], room), np.float32)
+    widest = 1
+    for layer in plan:
+        widest = max(widest, layer[OUTPUTS])
     a, b = np.empty((widest, room), np.float32), np.empty((widest, room), np.float32)
     x = np.empty((widest, room), np.float32)
     bits = np.empty(room, np.int32)
     power = bits.view(np.float32)
-    scratch, inner = (bits, power, np.empty(room, np.float32)), len(weights[4])
+    scratch, inner = (bits, power, np.empty(room, np.float32)), plan[4, OUTPUTS]
     taken = start
     while taken < stop:
-        begin, pairs, count = taken, 0, 0
+        begin, pairs, count = taken, NONE, NONE
         while taken < stop and pairs + views <= room:
             first[count], least[count] = pairs, LARGEST
             for v in range(views):
@@ -170,37 +186,37 @@ def _fill(
         _exp(least, count, bits, power)
         _shares(share, least, seen, first, count)
 
-        _layer(weights[0], biases[0], relative, a, pairs, True, scratch)
-        _layer(weights[1], biases[1], a, features, pairs, True, scratch)
+        _layer(plan[0], parameters, relative, a, pairs, scratch)
+        _layer(plan[1], parameters, a, features, pairs, scratch)
         for i in range(channels):
             for j in range(pairs):
                 features[i, j] += samples[i, j]
         _statistics(geometry[begin:taken], features, share, first, count, known)
-        _layer(weights[2], biases[2], known, shared, count, False, scratch)
+        _layer(plan[2], parameters, known, shared, count, scratch)
         for i in range(len(shared)):
             for j in range(pairs):
                 a[i, j] = shared[i, point[j]]
-        _layer(weights[3], biases[3], features, a, pairs, True, scratch)
-        _layer(weights[4], biases[4], a, x, pairs, True, scratch)
+        _layer(plan[3], parameters, features, a, pairs, scratch)
+        _layer(plan[4], parameters, a, x, pairs, scratch)
         for i in range(inner):
             for j in range(pairs):
                 a[i, j] = x[i, j] * share[j]
-        _layer(weights[5], biases[5], a, b, pairs, True, scratch)
-        _layer(weights[6], biases[6], b, a, pairs, True, scratch)
-        _layer(weights[7], biases[7], b, opinion, pairs, True, scratch)
+        _layer(plan[5], parameters, a, b, pairs, scratch)
+        _layer(plan[6], parameters, b, a, pairs, scratch)
+        _layer(plan[7], parameters, b, opinion, pairs, scratch)
         _sigmoid(opinion[0], pairs, bits, power)
         for i in range(inner):
             for j in range(pairs):
                 x[i, j] += a[i, j]
                 a[i, j] = x[i, j] * opinion[0, j]
-        _layer(weights[8], biases[8], a, b, pairs, True, scratch)
-        _layer(weights[9], biases[9], b, second, pairs, False, scratch)
+        _layer(plan[8], parameters, a, b, pairs, scratch)
+        _layer(plan[9], parameters, b, second, pairs, scratch)
         _sigmoid(second[0], pairs, bits, power)
-        _layer(weights[10], biases[10], x, a, pairs, False, scratch)
-        _layer(weights[11], biases[11], second, a, pairs, False, scratch)
-        _layer(weights[12], biases[12], relative, a, pairs, True, scratch)
-        _layer(weights[13], biases[13], a, b, pairs, True, scratch)
-        _layer(weights[14], biases[14], b, second, pairs, False, scratch)
+        _layer(plan[10], parameters, x, a, pairs, scratch)
+        _layer(plan[11], parameters, second, a, pairs, scratch)
+        _layer(plan[12], parameters, relative, a, pairs, scratch)
+        _layer(plan[13], parameters, a, b, pairs, scratch)
+        _layer(plan[14], parameters, b, second, pairs, scratch)
         _mix(second[0], seen, first, count, samples, bits, power, result[begin:taken])
 
 
@@ -331,7 +347,7 @@ def _mix(
             most = max(most, logit[j])
         for j in range(low, high):
             logit[j] -= most
-    _exp(logit, first[count], bits, power)
+    _exp(logit, np.int64(first[count]), bits, power)
     for i in range(count):
         total = ZERO
         for j in range(first[i], first[i + 1]):
@@ -345,23 +361,24 @@ def _mix(
 
 @compiled(freedom={"contract"})
 def _layer(
-    weight: Array,
-    bias: Array,
+    layer: Array,
+    parameters: Array,
     x: Array,
     y: Array,
     count: int,
-    active: bool,
     scratch: tuple[Array, Array, Array],
 ) -> None:
-    """y = weight x + bias, of the first `count` columns; y + weight x without any bias. active: the ELU of that."""
+    """y = weight x + bias, of the first `count` columns; y + weight x without any bias; or the ELU of that."""
     bits, power, part = scratch
-    inputs = weight.shape[1]
+    outputs, inputs, begin = layer[OUTPUTS], layer[INPUTS], layer[BEGIN]
+    weight = parameters[begin : begin + outputs * inputs].reshape(outputs, inputs)
     whole = inputs - inputs % 4
-    for o in range(len(weight)):
+    for o in range(outputs):
         row = y[o]
-        if len(bias):
+        if layer[BIASED]:
+            bias = parameters[begin + outputs * inputs + o]
             for j in range(count):
-                row[j] = bias[o]
+                row[j] = bias
         for i in range(0, whole, 4):
             w0, w1, w2, w3 = weight[o, i], weight[o, i + 1], weight[o, i + 2], weight[o, i + 3]
             x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
@@ -371,7 +388,7 @@ def _layer(
             w0, x0 = weight[o, i], x[i]
             for j in range(count):
                 row[j] = row[j] + w0 * x0[j]
-        if not active:
+        if not layer[ACTIVE]:
             continue
         for j in range(count):
             value = row[j]
