@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ PAIRS = 512
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 OUTPUTS, INPUTS, BIASED, ACTIVE, BEGIN = range(5)
-NONE = np.int64(0)
+NONE = cast(int, np.int64(0))
 """A count that a literal begins is compiled for twice: for the literal, and for what it comes to be."""
 LOG2_E = np.float32(math.log2(math.e))
 LEAST, SHORT, TINY = np.float32(1e-8), np.float32(1e-12), np.float32(1e-24)
@@ -217,7 +217,7 @@ def _fill(
         _layer(plan[12], parameters, relative, a, pairs, scratch)
         _layer(plan[13], parameters, a, b, pairs, scratch)
         _layer(plan[14], parameters, b, second, pairs, scratch)
-        _mix(second[0], seen, first, count, samples, bits, power, result[begin:taken])
+        _mix(second[0], pairs, seen, first, count, samples, bits, power, result[begin:taken])
 
 
 @compiled(freedom={"contract"})
@@ -329,6 +329,7 @@ def _statistics(
 @compiled(freedom={"contract"})
 def _mix(
     logit: Array,
+    pairs: int,
     seen: Array,
     first: Array,
     count: int,
@@ -347,7 +348,7 @@ def _mix(
             most = max(most, logit[j])
         for j in range(low, high):
             logit[j] -= most
-    _exp(logit, np.int64(first[count]), bits, power)
+    _exp(logit, pairs, bits, power)
     for i in range(count):
         total = ZERO
         for j in range(first[i], first[i + 1]):
