@@ -57,8 +57,10 @@ class Mesh:
     @property
     def bounds(self) -> NDArray[np.float64]:
         """(2, 3) lower and upper corner of the bounding box of the vertices that faces use."""
-        used = self.vertices[np.unique(self.faces)] if len(self.faces) else self.vertices
-        return np.stack([used.min(0), used.max(0)])
+        used = np.full(len(self.vertices), self.is_empty)
+        used[self.faces.reshape(-1)] = True
+        corners = self.vertices[used]
+        return np.stack([corners.min(0), corners.max(0)])
 
     @property
     def triangles(self) -> NDArray[np.float64]:
