@@ -4,11 +4,13 @@ import torch
 
 from one2345.checkpoints import PRETRAINED, load_reconstructor
 from one2345.geometry import Cameras, evaluation_box, hull_sdf, load_plan, mask_distance
+from one2345.hub import sha256
 from one2345.objects import random_shape
 
 
 def test_they_are_small_and_carry_their_record() -> None:
     assert PRETRAINED.stat().st_size <= 2 * 2**20
+    assert sha256(PRETRAINED) in (PRETRAINED.parent / "README.md").read_text()
     _, record = load_reconstructor("pretrained")
     assert record["scale"].startswith("laptop")
     assert (

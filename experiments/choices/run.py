@@ -78,7 +78,7 @@ def _train(row: str, given: argparse.Namespace) -> None:
     command = [
         "train.py", "experiment=sdf_mixed", "scale=laptop",
         f"scale.steps={given.steps}", f"scale.val_every={given.steps}",
-        "scale.val_objects=2", f"data.root={given.pool}", f"data.also=[{given.shapes}]", "data.batch_size=1",
+        "+trainer.limit_val_batches=2", f"data.root={given.pool}", f"data.also=[{given.shapes}]", "data.batch_size=1",
         "evaluate.objects=1", "evaluate.hull=false", "evaluate.sphere=false", "evaluate.pictures=false",
         f"run.root={given.out / 'runs'}", f"run.id={row}-{given.steps}",
         *ROWS[row].format(shapes=given.shapes).split(),

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from tests.training.scenes import TINY, tiny_model
 
-from one2345.checkpoints import KEY, load_reconstructor, read_record, training_record
+from one2345.checkpoints import KEY, PRETRAINED, load_reconstructor, read_record, training_record
 from one2345.cli import release
 from one2345.cli.exit_codes import DONE, INPUT
 
@@ -28,7 +28,11 @@ def run(tmp_path: Path) -> Path:
     config = {
         "name": "tiny", "run": {"choices": {"scale": "laptop"}}, "scale": {"name": "laptop", "views": 8},
         "loss": {"colour": 0.5}, "optim": {"lr": 1e-3}, "inputs": {"_target_": "one2345.data.inputs.ExactInputs"},
-        "data": {"source": {"seed": 0}, "sizes": {"views": 8}, "samples_per_epoch": None},
+        "data": {
+            "root": "/somewhere/pool", "also": ["/elsewhere/shapes"], "source": {"seed": 0}, "sizes": {"views": 8},
+            "samples_per_epoch": None,
+        },
+        "training": {"terms": {"inside": "bound"}},
         "plan": {"name": "ring8"}, "seed": 3,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
@@ -53,8 +57,9 @@ def test_a_released_folder_is_the_run_s_network_with_its_record(
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     assert record == json.loads((out / "config.json").read_text())
     assert record["training"]["plan"] == "ring8" and record["training"]["data"] == {
-        "source": {"seed": 0}, "sizes": {"views": 8},
+        "source": {"seed": 0}, "sizes": {"views": 8}, "folders": ["pool", "shapes"],
     }  # fmt: skip
+    assert record["training"]["terms"] == {"inside": "bound"}
     assert record["held_out"]["scores"]["network"] == {"iou_64": 0.75, "chamfer": 0.0123}
     card = ModelCard.load(out / "README.md")
     assert card.data.license == "apache-2.0" and card.data.library_name == "one2345"
@@ -71,6 +76,15 @@ def test_a_release_goes_round_through_another_folder(run: Path, tmp_path: Path) 
     assert here.keys() == there.keys() and all(
         torch.equal(there[name], value) for name, value in here.items()
     )
+
+
+def test_the_weights_of_the_package_are_released_as_they_are(tmp_path: Path) -> None:
+    """What the hub would get of them, and what comes back from a folder that it gave."""
+    out = tmp_path / "sdf_base"
+    assert release.run(["pretrained", str(out)]) == DONE
+    there, here = load_file(out / "model.safetensors"), load_file(PRETRAINED)
+    assert here.keys() == there.keys() and all(torch.equal(there[name], here[name]) for name in here)
+    assert read_record(out) == json.loads((out / "config.json").read_text()) == read_record(PRETRAINED)
 
 
 def test_nothing_is_written_over_or_of_what_is_no_network(

@@ -18,6 +18,7 @@ from one2345.cli.exit_codes import DONE, INPUT
 from one2345.cli.run_folder import CHECKPOINTS, stored_config
 from one2345.errors import InputError, One2345Error
 
+DATA = ("source", "sizes", "batch_size", "samples_per_epoch")
 SCORES = ("iou_64", "iou_128", "chamfer", "f_0.01", "normal_consistency", "psnr", "ssim")
 
 
@@ -76,13 +77,15 @@ def release_record(run: str | Path) -> dict[str, Any]:
 
 def _training(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     data = config["data"]
+    folders = [Path(one).name for one in (data.get("root"), *(data.get("also") or ())) if one]
     return {
         "experiment": config["name"],
         "checkpoint": find_checkpoint(folder).name,
         "sizes": config["scale"],
         "loss": config["loss"],
         "optim": config["optim"],
-        "data": {key: data[key] for key in ("source", "sizes", "samples_per_epoch") if data.get(key)},
+        "data": {key: data[key] for key in DATA if data.get(key)} | ({"folders": folders} if folders else {}),
+        "terms": config["training"]["terms"],
         "inputs": config["inputs"],
         "plan": config["plan"]["name"],
         "seed": config["seed"],
