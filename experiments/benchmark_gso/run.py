@@ -1,8 +1,10 @@
 """The benchmark of the package's weights on real scans, beside the visual hull of the same views.
 
     python experiments/benchmark_gso/run.py OUT gso_dev=DIR ycb_dev=DIR
+    python experiments/benchmark_gso/run.py OUT shapes --views 32
 
-DIR: the meshes of a list that comes with the package. Of every object 32 near views of the published plan are made, of
+DIR: the meshes of a list that comes with the package; shapes: analytic ones of another seed than the training's, made
+on the spot. Of every object 32 near views of the published plan are made, of
 256 px; the network is given 8, 16 or all of them, exact, and all of them with the errors of a diffusion model. OUT gets
 an evaluation for each number of views, which a second call does not repeat, results.json and table.md of all, and a
 sheet of pictures for each list: input, mesh from exact views, mesh from simulated views, truth.
@@ -27,10 +29,13 @@ from one2345.cli.app import configure
 from one2345.cli.objects import true_meshes
 from one2345.data.sources import FolderSource, open_meshes
 from one2345.evaluation.pictures import draw
-from one2345.geometry import orbit_cameras
+from one2345.geometry import Box, orbit_cameras
+from one2345.meshing import colour_vertices, extract, write_mesh
+from one2345.objects import random_shape
 from one2345.views import PosedViews
 
 VIEWS = (8, 16, 32)
+SHAPES, SHAPES_MADE, SEED = "shapes", 6, 77
 PROTOCOLS = ("one2345-strict", "syncdreamer")
 COLUMNS = ("iou_128", "iou_64", "chamfer", "f_0.01", "f_0.05", "normal_consistency", "psnr", "ssim")
 KEPT = ("code", "config hash", "objects hash", "list", "list hash", "views", "checkpoint network")
@@ -42,7 +47,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("lists", nargs="+", metavar="LIST=DIR")
+    parser.add_argument("lists", nargs="+", metavar="LIST=DIR", help=f"or {SHAPES}")
     parser.add_argument("--ckpt", default="pretrained", metavar="FILE")
     parser.add_argument("--published", metavar="FILE")
     parser.add_argument("--objects", type=int, metavar="N")
@@ -51,6 +56,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     for text in given.lists:
         name, _, folder = text.partition("=")
+        if name == SHAPES:
+            folder = str(own_shapes(given.out / "their meshes"))
         for views in given.views:
             out = given.out / name / f"{views} views"
             config = configure(evaluate.COMMAND, _overrides(name, folder, views, out, given))
@@ -70,8 +77,9 @@ def main() -> None:
 def _overrides(name: str, folder: str, views: int, out: Path, given: argparse.Namespace) -> list[str]:
     """Of evaluate.py. All inputs are measured with the most views, else the exact ones alone."""
     kinds = "[exact,simulated]" if views == VIEWS[-1] else "[exact]"
+    listed = "null" if name == SHAPES else name
     overrides = [
-        f"truth={folder}", f"evaluate.list={name}", f"ckpt={given.ckpt}", "scale=laptop", "plan=published32",
+        f"truth={folder}", f"evaluate.list={listed}", f"ckpt={given.ckpt}", "scale=laptop", "plan=published32",
         "scale.pixels=256", f"scale.views={views}", "scale.extract=256", f"evaluate.inputs={kinds}",
         f"evaluate.protocols=[{','.join(PROTOCOLS)}]", "evaluate.sphere=false", "evaluate.pictures=false",
         f"out={out}",
@@ -81,6 +89,17 @@ def _overrides(name: str, folder: str, views: int, out: Path, given: argparse.Na
     if given.objects:
         overrides.append(f"evaluate.objects={given.objects}")
     return overrides
+
+
+def own_shapes(folder: Path) -> Path:
+    """Random shapes as files, as the scans are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(SHAPES_MADE):
+        shape = random_shape(SEED, index=index)
+        surface = extract(shape.sdf, Box(half_edge=0.5, resolution=192), resolution=192)
+        mesh = colour_vertices(surface, lambda points, normals, shape=shape: shape.colour(points))
+        write_mesh(mesh, folder / f"shape-{index}.glb")
+    return folder
 
 
 def _kept(document: dict[str, Any]) -> dict[str, Any]:
