@@ -108,6 +108,66 @@ def test_turned_object_is_told_from_the_other(predictors, records, tmp_path):
     assert not (tmp_path / "meshes").exists()
 
 
+class Stopped(BaseException):
+    """As if the process were killed."""
+
+
+def test_the_same_evaluation_goes_on_where_it_was_stopped(predictors, records, outcome, tmp_path):
+    """To the same results, to the last digit, but for the seconds; and nothing is asked twice."""
+    asked = []
+
+    def counted(case, allowed=None):
+        if len(asked) == allowed:
+            raise Stopped
+        asked.append(case.id)
+        return predictors[0]["perfect"](case)
+
+    settings = {"provenance": {"code": "x"}, "key": "one", "title": "A"}
+    with pytest.raises(Stopped):
+        run({"perfect": lambda case: counted(case, 1)}, records, tmp_path, **settings)
+    assert [file.name for file in (tmp_path / "finished").iterdir()] == [f"{records[0].id}.json"]
+    assert not (tmp_path / "results.json").exists()
+    steps = []
+    summary = run({"perfect": counted}, records, tmp_path, **settings, progress=lambda *a: steps.append(a))
+    assert asked == [r.id for r in records[:2]] and not (tmp_path / "finished").exists()
+    assert (0, 2, f"{records[0].id}: measured before") in steps
+    for kept, fresh in zip(summary.of("perfect"), outcome[0].of("perfect"), strict=True):
+        timeless = {"measure_seconds": 0.0, "peak_mb": None}
+        assert replace(kept, **timeless) == replace(fresh, **timeless)
+    pictures = 2 * (1 + 2 + 3)  # of two objects: inputs, truth, prediction
+    assert (tmp_path / "report.html").read_text().count("data:image") == pictures
+
+
+def test_what_another_evaluation_left_or_nobody_can_read_is_measured_anew(
+    predictors, records, tmp_path, caplog
+):
+    asked = []
+
+    def counted(case):
+        asked.append(case.id)
+        if len(asked) % 2 == 0:
+            raise Stopped
+        return predictors[0]["perfect"](case)
+
+    for key, protocol in (("one", PROTOCOL), ("other", PROTOCOL), ("other", replace(PROTOCOL, points=900))):
+        with pytest.raises(Stopped):
+            run({"perfect": counted}, records, tmp_path, protocol, key=key, pictures=False)
+    assert asked == [r.id for r in records[:2]] * 3
+    file = tmp_path / "finished" / f"{records[0].id}.json"
+    file.write_text(file.read_text()[:-20])
+    with pytest.raises(Stopped):
+        run(
+            {"perfect": counted},
+            records,
+            tmp_path,
+            replace(PROTOCOL, points=900),
+            key="other",
+            pictures=False,
+        )
+    assert asked[-2:] == [r.id for r in records[:2]]
+    assert f"{file}: can't be read and is measured anew" in caplog.text
+
+
 def test_hull_is_measured_and_the_best_is_named(outcome):
     summary, _ = outcome
     assert summary.best == {"visual hull": "visual hull 48", "bounding sphere": "bounding sphere"}

@@ -1,5 +1,6 @@
 """What evaluation measures: networks, folders of meshes, and the baselines beside them."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,7 @@ def measure(
             raise InputError(f"two methods are called {twice[0]!r}; rename one")
         predictors |= members
         groups |= group
+    facts = {**provenance, **objects.facts}
     with Bars(enabled=global_rank() == 0) as bars:
         return evaluate(
             predictors,
@@ -186,7 +188,8 @@ def measure(
             appearance=appearance,
             title=title,
             details=details,
-            provenance={**provenance, **objects.facts},
+            provenance=facts,
+            key=json.dumps(facts, sort_keys=True) if settings.get("resume", True) else None,
             notes=[*objects.notes, *notes],
             mesh_format="glb" if settings.get("meshes", True) else None,
             pictures=bool(settings.get("pictures", True)),

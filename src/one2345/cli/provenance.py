@@ -13,7 +13,7 @@ import one2345
 # are, their own digests tell.
 _NEUTRAL = ("run", "name", "out", "device", "truth", "meshes")
 _NEUTRAL_WITHIN = {
-    "evaluate": ("cache", "pictures", "meshes", "download"),
+    "evaluate": ("cache", "pictures", "meshes", "download", "resume"),
     "appearance": ("device", "download"),
 }
 _LIBRARIES = ("torch", "numpy", "numba", "scipy", "libigl", "embreex", "trimesh")

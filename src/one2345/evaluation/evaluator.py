@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from one2345.views import check_id
 
 from . import shares
 from .appearance import LoadedAppearance
+from .finished import Finished, Outcome
 from .measure import Measured, measure, picture_scores
 from .pictures import Portrait, clay, draw, error_map, strip
 from .prediction import FAILURES, Case, Prediction, Predictor
@@ -34,18 +37,6 @@ log = logging.getLogger(__name__)
 
 ERROR_SHOWN = 0.05
 """Surface error at which the heat map ends, in longest edges."""
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """All that one object gave under one protocol."""
-
-    protocol: int
-    object: str
-    rows: tuple[Row, ...]
-    truth: Mapping[str, Any]
-    thickness: float
-    pictures: ObjectPictures | None
 
 
 def evaluate(
@@ -65,6 +56,7 @@ def evaluate(
     device: torch.device | None = None,
     shared: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
+    key: str | None = None,
 ) -> list[Summary]:
     """Run every predictor on every object, measure it under every protocol, and write under `out` (with several
     protocols under out/<protocol>): results.json, objects.csv, table.md, table.tex, figure.svg, report.html; and
@@ -74,6 +66,8 @@ def evaluate(
     that is best by the protocol's leading column, named. details: facts for the report's head. provenance: facts
     for results.json. notes: lines to stand beside every table. pictures: draw those of the (first) report.
     progress: called with (predictions measured, of how many, what), before each and at the end.
+    key: what decides the scores beside the arguments, as digests of code, weights and objects do. With one, what an
+    object gave is kept under out/finished until everything is written, and the same call goes on where it was stopped.
 
     A predictor that fails on an object (see `prediction.FAILURES`), or an object whose truth cannot be read, is
     recorded with its reason, and counted in every table. shared: share the objects out over the processes of
@@ -86,7 +80,8 @@ def evaluate(
     """
     out, groups = Path(out), dict(best_of or {})
     check_request(predictors, cases, protocols, groups)
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
+    finished = _finished(out, key, predictors, protocols, mesh_format, pictures)
     share = shares.mine(cases) if shared else cases
     total = len(share) * len(predictors)
 
@@ -96,10 +91,17 @@ def evaluate(
 
     for index, case in enumerate(share):
         before = index * len(predictors)
-        outcomes += _on_object(
-            case, predictors, protocols, out, mesh_format, pictures, appearance, device,
-            lambda at, name, before=before, id=case.id: tell(before + at, f"{id}: {name}"),
-        )  # fmt: skip
+        gave = None if finished is None else finished.outcomes(case.id)
+        if gave is not None:
+            tell(before, f"{case.id}: measured before")
+        else:
+            gave = _on_object(
+                case, predictors, protocols, out, mesh_format, pictures, appearance, device,
+                lambda at, name, before=before, id=case.id: tell(before + at, f"{id}: {name}"),
+            )  # fmt: skip
+            if finished is not None:
+                finished.keep(case.id, gave)
+        outcomes += gave
     tell(total, "report")
     gathered = shares.gathered(outcomes) if shared else outcomes
     if gathered is None:
@@ -128,8 +130,19 @@ def evaluate(
         write_results(summary, folder)
         shown = [o.pictures for o in ordered if o.pictures is not None]
         write_report(summary, shown, folder / "report.html", title=title, details=details or {})
+    if finished is not None:
+        finished.drop([case.id for case in cases])
     _check_outcome(summaries, out)
     return summaries
+
+
+def _finished(out: Path, key: str | None, *decisive: Any) -> Finished | None:
+    """Where outcomes are kept, if they are; they are those of the same key, predictors, protocols and settings."""
+    if key is None:
+        return None
+    predictors, protocols, *settings = decisive
+    text = json.dumps([key, list(predictors), [p.hash for p in protocols], *settings])
+    return Finished(out / "finished", hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 
 def check_request(
@@ -174,7 +187,7 @@ def _on_object(
     appearance: LoadedAppearance | None,
     device: torch.device | None,
     tell: Callable[[int, str], None],
-) -> list[_Outcome]:
+) -> list[Outcome]:
     """One object: its truth is read once, every prediction made once, then measured by every protocol.
 
     tell: called with the number and the name of each predictor before it is asked.
@@ -190,7 +203,7 @@ def _on_object(
         case.close()
         lost = tuple(Row(case.id, name, {}, failure=reason) for name in predictors)
         return [
-            _Outcome(i, case.id, lost, {"failure": reason}, float("nan"), None) for i in range(len(protocols))
+            Outcome(i, case.id, lost, {"failure": reason}, float("nan"), None) for i in range(len(protocols))
         ]
     rows: list[list[Row]] = [[] for _ in protocols]
     strips: list[dict[str, Strips]] = [{} for _ in protocols]
@@ -218,7 +231,7 @@ def _on_object(
     if inputs is None and case.record is not None and portrait is not None:
         source = case.record.source_indices()
         inputs = case.record.views(source).images if source else None
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     for index in range(len(protocols)):
         shown = None
         if portrait is not None and index == 0:
@@ -229,7 +242,7 @@ def _on_object(
                 truth_shape=portrait.clay,
                 predictions=strips[index],
             )
-        outcomes.append(_Outcome(index, case.id, tuple(rows[index]), facts, thickness, shown))
+        outcomes.append(Outcome(index, case.id, tuple(rows[index]), facts, thickness, shown))
     case.close()
     return outcomes
 
