@@ -57,7 +57,7 @@ def main() -> None:
     for text in given.lists:
         name, _, folder = text.partition("=")
         if name == SHAPES:
-            folder = str(own_shapes(given.out / "their meshes"))
+            folder = str(own_shapes(given.out / name / "truth"))
         for views in given.views:
             out = given.out / name / f"{views} views"
             config = configure(evaluate.COMMAND, _overrides(name, folder, views, out, given))
@@ -92,13 +92,16 @@ def _overrides(name: str, folder: str, views: int, out: Path, given: argparse.Na
 
 
 def own_shapes(folder: Path) -> Path:
-    """Random shapes as files, as the scans are."""
+    """Random shapes as files, as the scans are. What is there already is not made again."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(SHAPES_MADE):
+        file = folder / f"shape-{index}.glb"
+        if file.is_file():
+            continue
         shape = random_shape(SEED, index=index)
         surface = extract(shape.sdf, Box(half_edge=0.5, resolution=192), resolution=192)
         mesh = colour_vertices(surface, lambda points, normals, shape=shape: shape.colour(points))
-        write_mesh(mesh, folder / f"shape-{index}.glb")
+        write_mesh(mesh, file)
     return folder
 
 

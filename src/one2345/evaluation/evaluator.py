@@ -136,12 +136,18 @@ def evaluate(
     return summaries
 
 
-def _finished(out: Path, key: str | None, *decisive: Any) -> Finished | None:
-    """Where outcomes are kept, if they are; they are those of the same key, predictors, protocols and settings."""
+def _finished(
+    out: Path,
+    key: str | None,
+    predictors: Mapping[str, Predictor],
+    protocols: Sequence[EvaluationProtocol],
+    mesh_format: str | None,
+    pictures: bool,
+) -> Finished | None:
+    """Where outcomes are kept, if they are; they are those of the same arguments."""
     if key is None:
         return None
-    predictors, protocols, *settings = decisive
-    text = json.dumps([key, list(predictors), [p.hash for p in protocols], *settings])
+    text = json.dumps([key, list(predictors), [p.hash for p in protocols], mesh_format, pictures])
     return Finished(out / "finished", hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 

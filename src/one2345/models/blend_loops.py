@@ -97,16 +97,17 @@ def _layers(net: BlendNet, channels: int) -> tuple[Array, Array]:
     of_point, of_pair = base0[0].split(of_view, 1)
     of_x, of_second, of_direction = logit0[0].split([width, 1, DIRECTION], 1)
     residual, opinion = zip(*(part.split([width, 1]) for part in seen1), strict=True)
+    elu, linear = True, False
     layers = [
-        direction0, direction1, (of_point, base0[1]), (of_pair, none), base1, seen0, residual, opinion, again0, again1,
-        (of_x, logit0[1]), (of_second, none), (of_direction, none), logit1, logit2,
+        (*direction0, elu), (*direction1, elu), (of_point, base0[1], linear), (of_pair, none, elu), (*base1, elu),
+        (*seen0, elu), (*residual, elu), (*opinion, elu), (*again0, elu), (*again1, linear), (of_x, logit0[1], linear),
+        (of_second, none, linear), (of_direction, none, elu), (*logit1, elu), (*logit2, linear),
     ]  # fmt: skip
-    linear = {2, 9, 10, 11, 14}
     plan, at = [], 0
-    for i, (weight, bias) in enumerate(layers):
-        plan.append((*weight.shape, len(bias) > 0, i not in linear, at))
+    for weight, bias, active in layers:
+        plan.append((*weight.shape, len(bias) > 0, active, at))
         at += weight.numel() + len(bias)
-    parameters = torch.cat([one.detach().reshape(-1) for layer in layers for one in layer])
+    parameters = torch.cat([one.detach().reshape(-1) for layer in layers for one in layer[:2]])
     return np.array(plan, np.int64), as_array(parameters)
 
 
