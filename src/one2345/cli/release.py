@@ -113,7 +113,7 @@ def model_card(record: Mapping[str, Any], *, title: str, licence: str, note: str
         f"# {title}", "",
         f"A reconstruction network (`{record['model'].get('_target_', '?')}`) of the framework one2345: posed views of "
         "an object to a signed distance field with colours.", "",
-        "    python reconstruct.py ckpt=FOLDER posed=VIEWS", "    python evaluate.py ckpt=FOLDER truth=MESHES", "",
+        "    python reconstruct.py ckpt=FOLDER posed=DIR", "    python evaluate.py ckpt=FOLDER truth=DIR", "",
     ]  # fmt: skip
     if note:
         lines += [note, ""]
