@@ -26,7 +26,7 @@ from one2345.files import write_atomic
 
 LOSS = 0.25
 SMALL = Sizes(views=8, pixels=128, volume=48, rays=96, lattice=96)
-CHECKED = ("features", "lift", "network", "rays", "backward", "step", "grid", "colours")
+CHECKED = ("features", "lift", "network", "encode", "rays", "backward", "step", "grid", "colours", "extraction", "mesh")
 LEAST_MEMORY = 32 * 2**20
 """Growths below this many bytes are the allocator's, not the stage's."""
 

@@ -34,7 +34,7 @@ ROWS = {
     "voxels_32": "scale.volume=32",
     "voxels_64": "scale.volume=64",
     "views_not_split": "model.split_views=false",
-    "no_coherence": "model.coherence=false",
+    "coherence": "model.coherence=true",
     "one_hull": "model.hull_tolerance=[0.0]",
     "always_32_views": "data.sizes.fewest_views=null",
     "shapes_alone": "data.root={shapes} data.also=[] data.test_split=test",
