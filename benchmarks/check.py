@@ -26,7 +26,6 @@ from one2345.files import write_atomic
 
 LOSS = 0.25
 SMALL = Sizes(views=8, pixels=128, volume=48, rays=96, lattice=96)
-CHECKED = ("features", "lift", "network", "encode", "rays", "backward", "step", "grid", "colours", "extraction", "mesh")
 LEAST_MEMORY = 32 * 2**20
 """Growths below this many bytes are the allocator's, not the stage's."""
 
@@ -97,14 +96,14 @@ def read(path: Path, device: str) -> Ratios:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"default: {', '.join(CHECKED)}")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"default: {', '.join(STAGES)}")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budget", type=float, default=20.0, help="CPU seconds per contestant and stage")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--kept", type=Path, default=Path(__file__).parent / "results" / "check.json")
     parser.add_argument("--renew", action="store_true")
     options = parser.parse_args(arguments)
-    stages = options.stages or CHECKED
+    stages = options.stages or tuple(STAGES)
     if options.renew:
         report = {
             "sizes": asdict(SMALL), "device": options.device, "machine": machine(("one2345", "torch")),

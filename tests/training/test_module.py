@@ -66,7 +66,8 @@ def _rank(rank: int, address: str, out: str) -> None:
     wrapped(sphere_batch(objects=1, seed=rank).to(torch.float64)).backward()
     if rank == 0:
         torch.save({n: p.grad for n, p in wrapped.module.module.named_parameters()}, out)
-    del wrapped  # its reducer would keep the group beyond its end, and gloo may wait there for itself, forever
+    # Its reducer would keep the group beyond its end, and gloo may wait there for itself, forever.
+    del wrapped
     dist.destroy_process_group()
 
 
